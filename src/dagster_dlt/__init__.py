@@ -1,0 +1,39 @@
+"""dlt sources as Dagster assets."""
+
+from dagster_dlt._dagster import register_library
+from dagster_dlt.asset_decorator import build_dlt_asset_specs, dlt_assets, source_code_version
+from dagster_dlt.components.dlt_load_collection.component import (
+    DltLoadCollectionComponent,
+    DltLoadSpecModel,
+)
+from dagster_dlt.dlt_event_iterator import DltEventIterator, DltEventType
+from dagster_dlt.errors import DagsterDltError
+from dagster_dlt.loading.plan import RunOptions
+from dagster_dlt.resource import DagsterDltResource
+from dagster_dlt.translator import (
+    DagsterDltTranslator,
+    DagsterDltTranslatorSettings,
+    DltResourceTranslatorData,
+    ResourceAttributes,
+)
+from dagster_dlt.version import __version__
+
+__all__ = [
+    "DagsterDltError",
+    "DagsterDltResource",
+    "DagsterDltTranslator",
+    "DagsterDltTranslatorSettings",
+    "DltEventIterator",
+    "DltEventType",
+    "DltLoadCollectionComponent",
+    "DltLoadSpecModel",
+    "DltResourceTranslatorData",
+    "ResourceAttributes",
+    "RunOptions",
+    "__version__",
+    "build_dlt_asset_specs",
+    "dlt_assets",
+    "source_code_version",
+]
+
+register_library("dagster-dlt", __version__)

@@ -1,0 +1,204 @@
+"""Which source, pipeline and translator stand behind an op, and which asset is which resource.
+
+The three objects travel in the metadata of the asset specs, as text that carries them: the UI
+shows the text, a run finds the objects, and specs built by hand work like the decorator's.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+import dagster as dg
+from dlt.extract import DltSource
+from dlt.pipeline.pipeline import Pipeline
+
+from dagster_dlt import _dlt
+from dagster_dlt.constants import (
+    META_KEY_PIPELINE,
+    META_KEY_RESOURCE,
+    META_KEY_SOURCE,
+    META_KEY_TRANSLATOR,
+)
+from dagster_dlt.errors import ResourceNotInSourceError, UnboundRunError
+from dagster_dlt.translator import DagsterDltTranslator, DltResourceTranslatorData
+
+T = TypeVar("T")
+
+RunContext = dg.AssetExecutionContext | dg.OpExecutionContext
+
+
+class LiveText(str, Generic[T]):
+    """Text that carries the object it describes, within one process.
+
+    Copies keep the object; pickling keeps the text only, since sources and pipelines hold
+    generators and open files.
+    """
+
+    __slots__ = ("live",)
+
+    live: T
+
+    def __new__(cls, text: str, live: T) -> "LiveText[T]":
+        self = super().__new__(cls, text)
+        self.live = live
+        return self
+
+    def __deepcopy__(self, memo: object) -> "LiveText[T]":
+        return self
+
+    def __reduce__(self) -> tuple[type[str], tuple[str]]:
+        return str, (str(self),)
+
+
+def binding_metadata(
+    source: DltSource, pipeline: Pipeline, translator: DagsterDltTranslator, resource: str
+) -> dict[str, str]:
+    """Return the metadata by which a run finds what stands behind an asset."""
+    target = "/".join(filter(None, [_dlt.destination_name(pipeline), pipeline.dataset_name]))
+    route = f"{pipeline.pipeline_name} → {target}" if target else pipeline.pipeline_name
+    return {
+        META_KEY_SOURCE: LiveText(source.name, source),
+        META_KEY_PIPELINE: LiveText(route, pipeline),
+        META_KEY_TRANSLATOR: LiveText(type(translator).__name__, translator),
+        META_KEY_RESOURCE: resource,
+    }
+
+
+@dataclass(frozen=True, eq=False)
+class Binding:
+    """What one call of `run` loads, and the assets it reports to."""
+
+    source: DltSource
+    pipeline: Pipeline
+    translator: DagsterDltTranslator
+    #: Specs of the assets to load, by the name of the dlt resource.
+    specs: Mapping[str, dg.AssetSpec]
+
+    @classmethod
+    def of(
+        cls,
+        context: RunContext,
+        source: DltSource | None = None,
+        pipeline: Pipeline | None = None,
+        translator: DagsterDltTranslator | None = None,
+    ) -> "Binding":
+        """Find what stands behind the op of `context`; what is given here wins.
+
+        Raises:
+            UnboundRunError: there is no source and pipeline, or no asset to report to.
+            ResourceNotInSourceError: the source lacks a resource whose asset is selected.
+        """
+        if not op_context(context).has_assets_def:
+            return _of_op(context, source, pipeline, translator)
+        name = context.op_def.name
+        own = op_context(context).assets_def
+        bound = _of_source(_bound(own.specs), source, name)
+        source = source or _carried(bound, META_KEY_SOURCE, DltSource)
+        pipeline = pipeline or _carried(bound, META_KEY_PIPELINE, Pipeline)
+        translator = (
+            translator
+            or _carried(bound, META_KEY_TRANSLATOR, DagsterDltTranslator)
+            or DagsterDltTranslator()
+        )
+        if source is None or pipeline is None:
+            raise UnboundRunError(
+                name,
+                "has no dlt source and pipeline",
+                "Define the assets with @dlt_assets, or pass dlt_source= and dlt_pipeline=",
+            )
+        specs = (
+            {str(spec.metadata[META_KEY_RESOURCE]): spec for spec in bound}
+            if bound
+            else _matching(own.specs, source, pipeline, translator, name)
+        )
+        selected = op_context(context).selected_asset_keys
+        specs = {resource: spec for resource, spec in specs.items() if spec.key in selected}
+        missing = specs.keys() - source.resources.keys()
+        if missing:
+            raise ResourceNotInSourceError(source.name, sorted(missing), list(source.resources))
+        return cls(source, pipeline, translator, specs)
+
+
+def op_context(context: RunContext) -> dg.OpExecutionContext:
+    """Return the op's side of `context`, which knows whether there are assets at all."""
+    if isinstance(context, dg.AssetExecutionContext):
+        return context.op_execution_context
+    return context
+
+
+def _of_op(
+    context: RunContext,
+    source: DltSource | None,
+    pipeline: Pipeline | None,
+    translator: DagsterDltTranslator | None,
+) -> Binding:
+    if source is None or pipeline is None:
+        raise UnboundRunError(
+            context.op_def.name,
+            "is called in an op, which has no dlt source and pipeline of its own",
+            "Pass dlt_source= and dlt_pipeline=",
+        )
+    translator = translator or DagsterDltTranslator()
+    return Binding(source, pipeline, translator, _specs_by_resource(source, pipeline, translator))
+
+
+def _bound(specs: Iterable[dg.AssetSpec]) -> list[dg.AssetSpec]:
+    return [spec for spec in specs if {META_KEY_RESOURCE, META_KEY_SOURCE} <= spec.metadata.keys()]
+
+
+def _of_source(
+    specs: list[dg.AssetSpec], source: DltSource | None, op_name: str
+) -> list[dg.AssetSpec]:
+    """Keep the specs of one source, where a definition holds assets of several."""
+    names = {str(spec.metadata[META_KEY_SOURCE]) for spec in specs}
+    if len(names) < 2:  # noqa: PLR2004 - "several"
+        return specs
+    if source is None:
+        raise UnboundRunError(
+            op_name,
+            f"loads assets of several dlt sources: {', '.join(sorted(names))}",
+            "Call run() once for each, with dlt_source= and dlt_pipeline=",
+        )
+    return [spec for spec in specs if str(spec.metadata[META_KEY_SOURCE]) == source.name]
+
+
+def _carried(specs: Iterable[dg.AssetSpec], key: str, kind: type[T]) -> T | None:
+    for spec in specs:
+        text: Any = spec.metadata.get(key)
+        if isinstance(text, LiveText) and isinstance(text.live, kind):
+            return text.live
+    return None
+
+
+def _matching(
+    own: Iterable[dg.AssetSpec],
+    source: DltSource,
+    pipeline: Pipeline,
+    translator: DagsterDltTranslator,
+    op_name: str,
+) -> dict[str, dg.AssetSpec]:
+    """Match specs written by hand, which name no resource, by the translator's keys."""
+    by_key = {
+        spec.key: name for name, spec in _specs_by_resource(source, pipeline, translator).items()
+    }
+    specs = {by_key[spec.key]: spec for spec in own if spec.key in by_key}
+    if not specs:
+        raise UnboundRunError(
+            op_name,
+            f"cannot tell which of its assets the resources of source {source.name!r} are",
+            "Build the specs with build_dlt_asset_specs(), or pass the translator that gives "
+            "the resources these assets' keys",
+        )
+    return specs
+
+
+def _specs_by_resource(
+    source: DltSource, pipeline: Pipeline, translator: DagsterDltTranslator
+) -> dict[str, dg.AssetSpec]:
+    location = _dlt.location_of(pipeline)
+    return {
+        name: translator.get_asset_spec(
+            DltResourceTranslatorData(resource, pipeline, source=source, location=location)
+        )
+        for name, resource in _dlt.selected_resources(source).items()
+    }

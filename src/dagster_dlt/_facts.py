@@ -1,0 +1,74 @@
+"""Frozen values that cross the bridge between dlt and Dagster. Standard library only."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column as the destination has it."""
+
+    name: str
+    data_type: str | None
+    nullable: bool
+    unique: bool
+    description: str | None
+    #: Names of the remaining hints (`primary_key`, `row_key`, …), sorted.
+    hints: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of a dlt schema, under the name it has at the destination."""
+
+    name: str
+    columns: tuple[Column, ...]
+
+
+@dataclass(frozen=True)
+class Location:
+    """Where a pipeline writes: the parts in front of a table's name, as far as they are known."""
+
+    database: str | None = None
+    dataset: str | None = None
+
+    def qualified(self, table: str) -> str:
+        """Return `<database>.<dataset>.<table>` without the parts that are unknown."""
+        return ".".join(part for part in (self.database, self.dataset, table) if part)
+
+
+@dataclass(frozen=True)
+class LoadFacts:
+    """What one load did as a whole."""
+
+    destination_name: str
+    destination_type: str
+    dataset_name: str | None
+    first_run: bool
+    started_at: datetime | None
+    finished_at: datetime | None
+    location: Location
+
+
+@dataclass(frozen=True)
+class ResourceFacts:
+    """What one load did for one dlt resource."""
+
+    resource: str
+    #: Tables the resource writes to directly; empty while dlt has seen no data for it.
+    tables: tuple[Table, ...] = ()
+    #: Tables below those, in the order of the schema.
+    nested: tuple[Table, ...] = ()
+    #: Rows of this load by table, nested tables included.
+    rows: Mapping[str, int] = field(default_factory=dict)
+    #: Rows this resource contributed to its own tables; None where dlt no longer knows, because
+    #: the package was built by an earlier attempt.
+    rows_loaded: int | None = 0
+    #: dlt's load jobs for those tables: plain values, ready for JSON.
+    jobs: tuple[Mapping[str, object], ...] = ()
+
+    @property
+    def table(self) -> str | None:
+        """Name of the resource's table if it has exactly one."""
+        return self.tables[0].name if len(self.tables) == 1 else None

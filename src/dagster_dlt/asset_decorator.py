@@ -1,0 +1,254 @@
+"""`@dlt_assets` and `build_dlt_asset_specs`: dlt resources as Dagster assets."""
+
+import re
+import warnings
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from hashlib import sha256
+from inspect import getsource
+from typing import Any
+
+import dagster as dg
+from dlt.extract import DltResource, DltSource
+from dlt.pipeline.pipeline import Pipeline
+
+from dagster_dlt import _dlt
+from dagster_dlt._binding import binding_metadata
+from dagster_dlt.constants import DAGSTER_CODE_REFERENCES, DAGSTER_TABLE_NAME, META_KEY_TABLE
+from dagster_dlt.errors import (
+    DuplicateAssetKeyError,
+    GroupNameConflictError,
+    InvalidAssetKeyError,
+    UnknownResourceError,
+)
+from dagster_dlt.translator import DagsterDltTranslator, DltResourceTranslatorData
+
+
+def dlt_assets(
+    *,
+    dlt_source: _dlt.AnySource,
+    dlt_pipeline: Pipeline,
+    name: str | None = None,
+    group_name: str | None = None,
+    dagster_dlt_translator: DagsterDltTranslator | None = None,
+    partitions_def: dg.PartitionsDefinition[str] | None = None,
+    backfill_policy: dg.BackfillPolicy | None = None,
+    hooks: AbstractSet[dg.HookDefinition] | None = None,
+    op_tags: Mapping[str, Any] | None = None,
+    pool: str | None = None,
+    retry_policy: dg.RetryPolicy | None = None,
+    check_specs: Sequence[dg.AssetCheckSpec] | None = None,
+    required_resource_keys: AbstractSet[str] | None = None,
+    resource_defs: Mapping[str, object] | None = None,
+    config_schema: Any = None,  # noqa: ANN401 - Dagster takes a dozen forms and exports no type
+    code_version: str | Callable[[DltResource], str | None] | None = None,
+) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
+    """Define the resources of a dlt source as assets that one function loads.
+
+    Args:
+        dlt_source: The source: each selected resource becomes an asset. A function decorated
+            with `@dlt.source` that needs no arguments may be given uncalled.
+        dlt_pipeline: The pipeline that says where the data goes.
+        name: Name of the op, by default the function's.
+        group_name: Group of all assets.
+        dagster_dlt_translator: Decides how a resource appears as an asset.
+        partitions_def: Partitions of all assets.
+        backfill_policy: How backfills are cut into runs. For time windows the default is one
+            run for the whole range.
+        hooks: Hooks of the op.
+        op_tags: Tags of the op.
+        pool: Concurrency pool of the op. dlt needs none.
+        retry_policy: Retry policy of the op.
+        check_specs: Asset checks that the function yields results for.
+        required_resource_keys: Keys of Dagster resources the function needs.
+        resource_defs: Dagster resources of these assets only.
+        config_schema: Schema of the op's config, where no `config` argument is annotated.
+        code_version: Version of the code behind the assets: one for all, or a function of the
+            dlt resource such as `source_code_version`.
+
+    Returns:
+        A decorator, as `dagster.multi_asset(can_subset=True, specs=...)` returns it.
+
+    Raises:
+        DefinitionError: what was given cannot be right; the subclass says what.
+
+    Example:
+        >>> import dagster as dg
+        >>> import dlt
+        >>> from dagster_dlt import DagsterDltResource, dlt_assets
+        >>> @dlt.source
+        ... def shop():
+        ...     @dlt.resource(primary_key="id", write_disposition="merge")
+        ...     def orders():
+        ...         yield [{"id": 1, "total": 20}]
+        ...
+        ...     return orders
+        >>> @dlt_assets(
+        ...     dlt_source=shop(),
+        ...     dlt_pipeline=dlt.pipeline("shop", destination="duckdb", dataset_name="raw"),
+        ... )
+        ... def shop_assets(context: dg.AssetExecutionContext, dlt_resource: DagsterDltResource):
+        ...     yield from dlt_resource.run(context=context)
+    """
+    source, pipeline = _dlt.as_source(dlt_source), _dlt.as_pipeline(dlt_pipeline)
+    specs = build_dlt_asset_specs(source, pipeline, dagster_dlt_translator)
+    if group_name:
+        grouped = [spec.key.to_user_string() for spec in specs if spec.group_name]
+        if grouped:
+            raise GroupNameConflictError(source.name, pipeline.pipeline_name, grouped)
+    if code_version is not None:
+        specs = _with_code_versions(specs, source, code_version)
+    if backfill_policy is None and isinstance(partitions_def, dg.TimeWindowPartitionsDefinition):
+        backfill_policy = dg.BackfillPolicy.single_run()
+    return dg.multi_asset(
+        name=name,
+        group_name=group_name,
+        can_subset=True,
+        specs=specs,
+        partitions_def=partitions_def,
+        backfill_policy=backfill_policy,
+        hooks=hooks,
+        op_tags=op_tags,
+        pool=pool,
+        retry_policy=retry_policy,
+        check_specs=check_specs,
+        required_resource_keys=required_resource_keys,
+        resource_defs=resource_defs,
+        config_schema=config_schema,
+    )
+
+
+def build_dlt_asset_specs(
+    dlt_source: _dlt.AnySource,
+    dlt_pipeline: Pipeline,
+    dagster_dlt_translator: DagsterDltTranslator | None = None,
+) -> Sequence[dg.AssetSpec]:
+    """Return one asset spec for each selected resource of a dlt source.
+
+    Args:
+        dlt_source: The source.
+        dlt_pipeline: The pipeline that will load it.
+        dagster_dlt_translator: Decides how a resource appears as an asset.
+
+    Returns:
+        The specs, in the order of the resources. Their metadata hold source, pipeline and
+        translator, so that `DagsterDltResource.run` finds them in any multi-asset made of them.
+
+    Raises:
+        DefinitionError: what was given cannot be right; the subclass says what.
+
+    Example:
+        >>> import dlt
+        >>> from dagster_dlt import build_dlt_asset_specs
+        >>> @dlt.source
+        ... def shop():
+        ...     return dlt.resource([{"id": 1}], name="orders")
+        >>> pipeline = dlt.pipeline("shop", destination="duckdb", dataset_name="raw")
+        >>> [spec.key.to_user_string() for spec in build_dlt_asset_specs(shop(), pipeline)]
+        ['dlt_shop_orders']
+    """
+    source, pipeline = _dlt.as_source(dlt_source), _dlt.as_pipeline(dlt_pipeline)
+    translator = dagster_dlt_translator or DagsterDltTranslator()
+    resources = _dlt.selected_resources(source)
+    for configured in translator.settings.resources:
+        if configured not in source.resources:
+            raise UnknownResourceError(source.name, configured, list(source.resources))
+    location = _dlt.location_of(pipeline)
+    specs = {
+        name: translator.get_asset_spec(
+            DltResourceTranslatorData(resource, pipeline, source=source, location=location)
+        )
+        for name, resource in resources.items()
+    }
+    _check_keys(specs)
+    return [
+        spec.merge_attributes(
+            metadata={
+                **_code_references(resources[name], spec),
+                **binding_metadata(source, pipeline, translator, name),
+            }
+        )
+        for name, spec in _one_table_name_each(specs).items()
+    ]
+
+
+def source_code_version(resource: DltResource) -> str | None:
+    """Return a version of a resource that changes with the code of its function.
+
+    Args:
+        resource: The dlt resource.
+
+    Returns:
+        The first twelve digits of a hash of the function's source code, or None for a resource
+        that is made of data or whose code is not available.
+
+    Example:
+        >>> import dlt
+        >>> from dagster_dlt import source_code_version
+        >>> source_code_version(dlt.resource([1, 2], name="numbers")) is None
+        True
+    """
+    function = _dlt.function_of(resource)
+    if function is None:
+        return None
+    try:
+        return sha256(getsource(function).encode()).hexdigest()[:12]
+    except OSError:
+        return None
+
+
+def _check_keys(specs: Mapping[str, dg.AssetSpec]) -> None:
+    resources: dict[str, list[str]] = defaultdict(list)
+    for name, spec in specs.items():
+        identifier = spec.key.to_python_identifier()
+        if not re.fullmatch(r"[A-Za-z0-9_]+", identifier):
+            raise InvalidAssetKeyError(name, spec.key.to_user_string())
+        resources[identifier].append(name)
+    for names in resources.values():
+        if len(names) > 1:
+            raise DuplicateAssetKeyError(specs[names[0]].key.to_user_string(), names)
+
+
+def _one_table_name_each(specs: Mapping[str, dg.AssetSpec]) -> dict[str, dg.AssetSpec]:
+    """Leave a shared table's name with the first asset: Dagster refuses a location with two."""
+    taken: set[object] = set()
+    result: dict[str, dg.AssetSpec] = {}
+    for name, spec in specs.items():
+        table = spec.metadata.get(DAGSTER_TABLE_NAME)
+        result[name] = spec
+        if table is not None and table in taken:
+            metadata = {k: v for k, v in spec.metadata.items() if k != DAGSTER_TABLE_NAME}
+            result[name] = spec.replace_attributes(metadata={**metadata, META_KEY_TABLE: table})
+        taken.add(table)
+    return result
+
+
+def _code_references(resource: DltResource, spec: dg.AssetSpec) -> dict[str, Any]:
+    function = _dlt.function_of(resource)
+    if function is None or DAGSTER_CODE_REFERENCES in spec.metadata:
+        return {}
+    code = function.__code__
+    with warnings.catch_warnings():
+        # Beta since 1.8; the user did not choose them, so the warning is not his.
+        warnings.simplefilter("ignore", dg.BetaWarning)
+        reference = dg.LocalFileCodeReference(
+            file_path=code.co_filename, line_number=code.co_firstlineno, label=resource.name
+        )
+        references = dg.CodeReferencesMetadataValue(code_references=[reference])
+    return {DAGSTER_CODE_REFERENCES: references}
+
+
+def _with_code_versions(
+    specs: Sequence[dg.AssetSpec],
+    source: DltSource,
+    code_version: str | Callable[[DltResource], str | None],
+) -> list[dg.AssetSpec]:
+    resources = _dlt.selected_resources(source).values()
+    versions = [
+        code_version(resource) if callable(code_version) else code_version for resource in resources
+    ]
+    return [
+        spec if spec.code_version else spec.replace_attributes(code_version=version)
+        for spec, version in zip(specs, versions, strict=True)
+    ]

@@ -1,0 +1,23 @@
+"""Metadata keys of dagster-dlt: the documented three, and the ones we add. Imports nothing."""
+
+from typing import Final
+
+META_KEY_SOURCE: Final = "dagster_dlt/source"
+META_KEY_PIPELINE: Final = "dagster_dlt/pipeline"
+META_KEY_TRANSLATOR: Final = "dagster_dlt/translator"
+
+#: Name of the dlt resource behind an asset. Set on every spec and event, so that an asset finds
+#: its resource again whatever its key became.
+META_KEY_RESOURCE: Final = "dagster_dlt/resource"
+#: Qualified name of the asset's table where another asset already carries it as
+#: `dagster/table_name`: Dagster refuses one storage location on two assets.
+META_KEY_TABLE: Final = "dagster_dlt/table"
+#: Every table the resource wrote in this load, nested ones included, with the rows loaded.
+META_KEY_TABLES: Final = "dagster_dlt/tables"
+
+DAGSTER_TABLE_NAME: Final = "dagster/table_name"
+DAGSTER_STORAGE_KIND: Final = "dagster/storage_kind"
+DAGSTER_COLUMN_SCHEMA: Final = "dagster/column_schema"
+DAGSTER_ROW_COUNT: Final = "dagster/row_count"
+DAGSTER_PARTITION_ROW_COUNT: Final = "dagster/partition_row_count"
+DAGSTER_CODE_REFERENCES: Final = "dagster/code_references"

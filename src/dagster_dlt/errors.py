@@ -1,0 +1,293 @@
+"""Every error dagster-dlt raises on purpose.
+
+    DagsterDltError
+    ├── DefinitionError                   the code location cannot be right
+    │   ├── NotADltSourceError            an object that is no dlt source
+    │   ├── SourceNotCalledError          a source function that needs arguments
+    │   ├── NotADltPipelineError          an object that is no dlt pipeline
+    │   ├── GroupNameConflictError        group_name= against a spec's own group
+    │   ├── DuplicateAssetKeyError        two resources under one asset key
+    │   ├── InvalidAssetKeyError          a key that Dagster cannot use
+    │   ├── InvalidKeyPatternError        an unusable `key` in the translator's settings
+    │   ├── InvalidUpstreamError          an unknown `upstream` in the translator's settings
+    │   ├── InvalidResourceAttributeError an attribute that is unknown or has a wrong value
+    │   └── UnknownResourceError          settings that name a resource the source lacks
+    ├── ComponentError                    a component's YAML cannot be right
+    │   ├── ObjectNotFoundError           a path that leads to no object
+    │   └── ScaffoldError                 a scaffold that cannot be written
+    └── RunError                          a run that cannot start
+        ├── UnboundRunError               no source and pipeline to load
+        ├── ResourceNotInSourceError      a run-time source without a selected resource
+        └── UnknownRunOptionError         an option that dlt's `Pipeline.run` does not have
+
+Errors keep what they are about as attributes, build their text from it, and survive pickling,
+since Dagster moves them between processes.
+"""
+
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
+
+from dagster import DagsterInvariantViolationError
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Return ` Did you mean 'x'?` for the known word next to `word`, or nothing."""
+    found = get_close_matches(word, list(known), n=1)
+    return f" Did you mean {found[0]!r}?" if found else ""
+
+
+def listed(words: Iterable[str]) -> str:
+    """Return the words quoted, sorted and separated by commas."""
+    return ", ".join(repr(word) for word in sorted(words)) or "none"
+
+
+class DagsterDltError(Exception):
+    """Base of every error that dagster-dlt raises on purpose."""
+
+
+class DefinitionError(DagsterDltError):
+    """A definition cannot be right, which is known before anything runs."""
+
+
+class NotADltSourceError(DefinitionError):
+    """An object was given as a dlt source that is none."""
+
+    def __init__(self, type_name: str) -> None:
+        self.type_name = type_name
+        super().__init__(type_name)
+
+    def __str__(self) -> str:
+        hint = (
+            " A single resource becomes a source inside a function decorated with @dlt.source."
+            if self.type_name in {"DltResource", "list", "tuple", "generator"}
+            else ""
+        )
+        return (
+            f"dlt_source is a {self.type_name!r}, not a dlt source. "
+            f"Pass what a function decorated with @dlt.source returns.{hint}"
+        )
+
+
+class SourceNotCalledError(DefinitionError):
+    """A function decorated with `@dlt.source` was given, and it needs arguments to be called."""
+
+    def __init__(self, source_name: str, missing: Sequence[str]) -> None:
+        self.source_name = source_name
+        self.missing = tuple(missing)
+        super().__init__(source_name, self.missing)
+
+    def __str__(self) -> str:
+        arguments = ", ".join(f"{name}=..." for name in self.missing)
+        return (
+            f"dlt_source is the source function {self.source_name!r} itself, and it cannot be "
+            f"called without {listed(self.missing)}. Call it: {self.source_name}({arguments})."
+        )
+
+
+class NotADltPipelineError(DefinitionError):
+    """An object was given as a dlt pipeline that is none."""
+
+    def __init__(self, type_name: str) -> None:
+        self.type_name = type_name
+        super().__init__(type_name)
+
+    def __str__(self) -> str:
+        return (
+            f"dlt_pipeline is a {self.type_name!r}, not a dlt pipeline. "
+            "Pass what dlt.pipeline(...) returns."
+        )
+
+
+class GroupNameConflictError(DefinitionError, DagsterInvariantViolationError):
+    """`group_name=` was given although the translator sets groups."""
+
+    def __init__(self, source_name: str, pipeline_name: str, asset_keys: Sequence[str]) -> None:
+        self.source_name = source_name
+        self.pipeline_name = pipeline_name
+        self.asset_keys = tuple(asset_keys)
+        super().__init__(source_name, pipeline_name, self.asset_keys)
+
+    def __str__(self) -> str:
+        return (
+            "Cannot set group_name parameter on dlt_assets with dlt_source "
+            f"{self.source_name!r} and dlt_pipeline {self.pipeline_name!r}: "
+            f"{listed(self.asset_keys)} already have a group of their own. "
+            "Set the group in one place: the parameter, or the translator."
+        )
+
+
+class DuplicateAssetKeyError(DefinitionError):
+    """Two resources of a source became the same asset key."""
+
+    def __init__(self, asset_key: str, resources: Sequence[str]) -> None:
+        self.asset_key = asset_key
+        self.resources = tuple(resources)
+        super().__init__(asset_key, self.resources)
+
+    def __str__(self) -> str:
+        return (
+            f"Resources {listed(self.resources)} all became asset {self.asset_key!r}. "
+            "Give them different keys in the translator, or rename one with with_name()."
+        )
+
+
+class InvalidAssetKeyError(DefinitionError):
+    """A translator chose an asset key that Dagster cannot use for an output."""
+
+    def __init__(self, resource: str, asset_key: str) -> None:
+        self.resource = resource
+        self.asset_key = asset_key
+        super().__init__(resource, asset_key)
+
+    def __str__(self) -> str:
+        return (
+            f"Resource {self.resource!r} was given asset key {self.asset_key!r}, in which Dagster "
+            "allows letters, digits, '_', '-' and '.' only. Replace the other characters in the "
+            "translator's get_asset_spec (the default key does so by itself)."
+        )
+
+
+class InvalidKeyPatternError(DefinitionError):
+    """The translator settings hold an asset key pattern that cannot be filled in."""
+
+    def __init__(self, pattern: Sequence[str], problem: str, known: Sequence[str]) -> None:
+        self.pattern = tuple(pattern)
+        self.problem = problem
+        self.known = tuple(known)
+        super().__init__(self.pattern, problem, self.known)
+
+    def __str__(self) -> str:
+        return (
+            f"Key pattern {list(self.pattern)!r} {self.problem}. Write a list of strings with "
+            f"the placeholders {', '.join('{' + name + '}' for name in self.known)}."
+        )
+
+
+class InvalidUpstreamError(DefinitionError):
+    """The translator settings hold an `upstream` that is none of the three."""
+
+    def __init__(self, upstream: str) -> None:
+        self.upstream = upstream
+        super().__init__(upstream)
+
+    def __str__(self) -> str:
+        return (
+            f"The translator's settings have upstream={self.upstream!r}. "
+            "Choose 'resource', 'location' or 'none'."
+        )
+
+
+class InvalidResourceAttributeError(DefinitionError):
+    """An attribute set for a resource is unknown, or its value cannot be used."""
+
+    def __init__(self, resource: str, attribute: str, problem: str) -> None:
+        self.resource = resource
+        self.attribute = attribute
+        self.problem = problem
+        super().__init__(resource, attribute, problem)
+
+    def __str__(self) -> str:
+        return (
+            f"Attribute {self.attribute!r} set for resource {self.resource!r} {self.problem}. "
+            "Correct it in the translator's settings or in the resource's x-dagster hint."
+        )
+
+
+class UnknownResourceError(DefinitionError):
+    """Translator settings name a resource that the source does not have."""
+
+    def __init__(self, source_name: str, resource: str, known: Sequence[str]) -> None:
+        self.source_name = source_name
+        self.resource = resource
+        self.known = tuple(known)
+        super().__init__(source_name, resource, self.known)
+
+    def __str__(self) -> str:
+        return (
+            f"The translator's settings name resource {self.resource!r}, which source "
+            f"{self.source_name!r} does not have.{nearest(self.resource, self.known)} "
+            f"It has {listed(self.known)}."
+        )
+
+
+class ComponentError(DagsterDltError):
+    """The YAML of a component cannot be right."""
+
+
+class ObjectNotFoundError(ComponentError):
+    """A `source:` or `pipeline:` path in a component leads to no object."""
+
+    def __init__(self, attribute: str, path: str, looked_in: str, problem: str) -> None:
+        self.attribute = attribute
+        self.path = path
+        self.looked_in = looked_in
+        self.problem = problem
+        super().__init__(attribute, path, looked_in, problem)
+
+    def __str__(self) -> str:
+        return (
+            f"{self.attribute} {self.path!r} leads to no object: {self.problem} "
+            f"(looked in {self.looked_in}). Write `.module.name` for a name in a module beside "
+            "the component's YAML file, or `package.module.name` for an installed one."
+        )
+
+
+class ScaffoldError(ComponentError):
+    """A component cannot be scaffolded as asked."""
+
+    def __init__(self, problem: str, remedy: str) -> None:
+        self.problem = problem
+        self.remedy = remedy
+        super().__init__(problem, remedy)
+
+    def __str__(self) -> str:
+        return f"Cannot scaffold the component: {self.problem}. {self.remedy}."
+
+
+class RunError(DagsterDltError):
+    """A run cannot start; nothing was read or written."""
+
+
+class UnboundRunError(RunError):
+    """`DagsterDltResource.run` has no source, no pipeline or no asset to load into."""
+
+    def __init__(self, op_name: str, problem: str, remedy: str) -> None:
+        self.op_name = op_name
+        self.problem = problem
+        self.remedy = remedy
+        super().__init__(op_name, problem, remedy)
+
+    def __str__(self) -> str:
+        return f"run() in {self.op_name!r} {self.problem}. {self.remedy}."
+
+
+class ResourceNotInSourceError(RunError):
+    """The source given at run time lacks a resource whose asset was selected."""
+
+    def __init__(self, source_name: str, missing: Sequence[str], known: Sequence[str]) -> None:
+        self.source_name = source_name
+        self.missing = tuple(missing)
+        self.known = tuple(known)
+        super().__init__(source_name, self.missing, self.known)
+
+    def __str__(self) -> str:
+        return (
+            f"Source {self.source_name!r} given to run() lacks {listed(self.missing)}, whose "
+            f"assets are selected; it has {listed(self.known)}. Return these resources from the "
+            "source, or take their assets out of the selection."
+        )
+
+
+class UnknownRunOptionError(RunError, TypeError):
+    """`run()` was given an option that dlt's `Pipeline.run` does not have."""
+
+    def __init__(self, option: str, known: Sequence[str]) -> None:
+        self.option = option
+        self.known = tuple(known)
+        super().__init__(option, self.known)
+
+    def __str__(self) -> str:
+        return (
+            f"run() got the unknown option {self.option!r}.{nearest(self.option, self.known)} "
+            f"The options are those of dlt's Pipeline.run: {listed(self.known)}."
+        )

@@ -1,0 +1,371 @@
+"""How a dlt resource appears as a Dagster asset: one method to override, and settings."""
+
+import re
+import string
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any, Final, Literal, TypedDict
+from urllib.parse import urlsplit
+
+import dagster as dg
+from dlt.common.destination import Destination
+from dlt.extract import DltResource, DltSource
+from dlt.pipeline.pipeline import Pipeline
+
+from dagster_dlt import _dlt
+from dagster_dlt._facts import Location
+from dagster_dlt._legacy import SupersededGetters, apply_overridden
+from dagster_dlt.errors import (
+    InvalidKeyPatternError,
+    InvalidResourceAttributeError,
+    InvalidUpstreamError,
+    nearest,
+)
+from dagster_dlt.metadata import definition_metadata
+
+#: Hint of a dlt resource that carries its Dagster attributes:
+#: `resource.apply_hints(additional_table_hints={"x-dagster": {"owners": [...]}})`.
+DAGSTER_HINT: Final = "x-dagster"
+
+_PLACEHOLDERS: Final = ("dataset", "destination", "pipeline", "resource", "source", "table")
+
+
+class ResourceAttributes(TypedDict, total=False):
+    """Dagster attributes of one resource's asset, for settings and for the `x-dagster` hint."""
+
+    #: Replaces the docstring of the resource function.
+    description: str
+    group_name: str
+    #: Added to those that are there, like tags, kinds and metadata.
+    owners: Sequence[str]
+    tags: Mapping[str, str]
+    kinds: set[str] | Sequence[str]
+    metadata: Mapping[str, Any]
+    code_version: str
+    #: A condition, or in words: "eager", "on_missing", or a cron schedule.
+    automation_condition: dg.AutomationCondition[Any] | str
+    #: A policy, or in words: {"fail_hours": 26, "warn_hours": 25}.
+    freshness_policy: dg.FreshnessPolicy | Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class DagsterDltTranslatorSettings:
+    """What most translators are written for, without writing one.
+
+    Attributes:
+        key: Pattern of the asset key, one string per part, with the placeholders `{dataset}`,
+            `{destination}`, `{pipeline}`, `{resource}`, `{source}` and `{table}`. The default
+            is the documented key `dlt_<source>_<resource>`.
+        upstream: What an asset depends on. `"resource"`, the documented default: an asset named
+            after the source and the resource, `<source>_<resource>`. `"location"`: an external
+            asset for each place that dlt knows the resource to read, such as a database table,
+            an API endpoint or a bucket. `"none"`: nothing. With the last two, a transformer
+            depends on its parent where that is an asset of the same source.
+        resources: Dagster attributes by resource name.
+
+    Raises:
+        InvalidKeyPatternError: the pattern has an unknown placeholder or an empty part.
+        InvalidUpstreamError: `upstream` is none of the three.
+        InvalidResourceAttributeError: an attribute is unknown or has a wrong value.
+
+    Example:
+        >>> from dagster_dlt import DagsterDltTranslator, DagsterDltTranslatorSettings
+        >>> translator = DagsterDltTranslator(
+        ...     DagsterDltTranslatorSettings(
+        ...         key=["{dataset}", "{table}"],
+        ...         upstream="none",
+        ...         resources={"orders": {"owners": ["team:sales"], "group_name": "sales"}},
+        ...     )
+        ... )
+    """
+
+    key: Sequence[str] | None = None
+    upstream: Literal["resource", "location", "none"] = "resource"
+    resources: Mapping[str, ResourceAttributes] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.key is not None:
+            _check_pattern(self.key)
+        if self.upstream not in {"resource", "location", "none"}:
+            raise InvalidUpstreamError(str(self.upstream))
+        for resource, attributes in self.resources.items():
+            _check_attributes(resource, attributes)
+
+
+class DltResourceTranslatorData:
+    """What a translator is asked about.
+
+    Attributes:
+        resource: The dlt resource.
+        pipeline: The pipeline that will load it, if it is known.
+        source: The source that the resource is part of, if it is known.
+    """
+
+    def __init__(
+        self,
+        resource: DltResource,
+        pipeline: Pipeline | None = None,
+        *,
+        destination: Destination[Any, Any] | None = None,
+        source: DltSource | None = None,
+        location: Location | None = None,
+    ) -> None:
+        """Describe a resource.
+
+        Args:
+            resource: The dlt resource.
+            pipeline: The pipeline that will load it.
+            destination: The destination, in the older form that has no pipeline.
+            source: The source that the resource is part of.
+            location: Where the pipeline writes, if the caller has asked dlt already: it takes
+                milliseconds, which add up over a thousand resources.
+        """
+        self.resource = resource
+        self.pipeline = pipeline
+        self.source = source
+        self._destination = destination
+        self._location = location
+
+    @property
+    def destination(self) -> Destination[Any, Any] | None:
+        """The destination that the resource is loaded into, if it is known."""
+        return self.pipeline.destination if self.pipeline else self._destination
+
+    @property
+    def location(self) -> Location:
+        """Database and dataset of the resource's table, as far as they are known."""
+        if self._location is not None:
+            return self._location
+        return _dlt.location_of(self.pipeline) if self.pipeline else Location()
+
+    @property
+    def table(self) -> str | None:
+        """Name of the resource's table at the destination; None if rows decide."""
+        name = _dlt.table_name(self.resource)
+        if name is None:
+            return None
+        if self.source is not None:
+            return _dlt.normalized_table_name(self.source.schema, name)
+        return self.pipeline.naming.normalize_tables_path(name) if self.pipeline else name
+
+
+class DagsterDltTranslator(SupersededGetters):
+    """Decides how a dlt resource appears as a Dagster asset.
+
+    For keys, dependencies and attributes by resource, settings are enough. For anything else
+    override `get_asset_spec`, call `super()`, and change the result.
+
+    Example:
+        >>> import dagster as dg
+        >>> from dagster_dlt import DagsterDltTranslator, DltResourceTranslatorData
+        >>> class RawTranslator(DagsterDltTranslator):
+        ...     def get_asset_spec(self, data: DltResourceTranslatorData) -> dg.AssetSpec:
+        ...         spec = super().get_asset_spec(data)
+        ...         return spec.replace_attributes(key=dg.AssetKey(["raw", data.resource.name]))
+    """
+
+    _settings: DagsterDltTranslatorSettings | None = None
+
+    def __init__(self, settings: DagsterDltTranslatorSettings | None = None) -> None:
+        self._settings = settings
+
+    @property
+    def settings(self) -> DagsterDltTranslatorSettings:
+        """The settings, which a subclass without a call of `super().__init__()` has too."""
+        return self._settings or DagsterDltTranslatorSettings()
+
+    def get_asset_spec(self, data: DltResourceTranslatorData) -> dg.AssetSpec:
+        """Return the asset spec of one dlt resource.
+
+        Args:
+            data: The resource, and what is known of its pipeline and source.
+
+        Returns:
+            By default: key `dlt_<source>_<resource>`, in which what Dagster does not allow is
+            replaced by `_`; a dependency on `<source>_<resource>`, for a transformer on the
+            head of its chain; the docstring of the resource function as description; kinds
+            `dlt` and the destination's name; and as metadata the table's full name and the
+            storage kind. Settings and the `x-dagster` hint change it.
+        """
+        spec = self._documented_spec(data)
+        for attributes in self._attributes(data.resource):
+            spec = _with_attributes(spec, data.resource.name, attributes)
+        return apply_overridden(self, data.resource, data.destination, spec)
+
+    def _default_spec(self, resource: DltResource) -> dg.AssetSpec:
+        return self._documented_spec(DltResourceTranslatorData(resource=resource))
+
+    def _documented_spec(self, data: DltResourceTranslatorData) -> dg.AssetSpec:
+        name = data.destination.destination_name if data.destination else None
+        return dg.AssetSpec(
+            key=self._key(data),
+            deps=self._deps(data),
+            description=_dlt.docstring(data.resource),
+            kinds={"dlt", name} if name else {"dlt"},
+            metadata=definition_metadata(data.location, data.table, name),
+        )
+
+    def _key(self, data: DltResourceTranslatorData) -> dg.AssetKey:
+        if self.settings.key is None:
+            return _key([f"dlt_{data.resource.source_name}_{data.resource.name}"])
+        values = {
+            "dataset": data.pipeline.dataset_name if data.pipeline else None,
+            "destination": data.destination.destination_name if data.destination else None,
+            "pipeline": data.pipeline.pipeline_name if data.pipeline else None,
+            "resource": data.resource.name,
+            "source": data.resource.source_name,
+            "table": _dlt.table_name(data.resource) or data.resource.name,
+        }
+        # What is not known (a dataset without a pipeline) leaves its part out.
+        parts = [part.format(**values) for part in self.settings.key if _filled(part, values)]
+        return _key(parts or [data.resource.name])
+
+    def _deps(self, data: DltResourceTranslatorData) -> list[dg.AssetKey]:
+        if self.settings.upstream == "resource":
+            root = _dlt.root_resource_name(data.resource)
+            return [_key([f"{data.resource.source_name}_{root}"])]
+        parent = _dlt.parent_resource_name(data.resource)
+        if parent and data.source and parent in data.source.selected_resources:
+            above = DltResourceTranslatorData(
+                data.source.resources[parent],
+                data.pipeline,
+                source=data.source,
+                location=data.location,
+            )
+            return [self.get_asset_spec(above).key]
+        return _locations(data.resource) if self.settings.upstream == "location" else []
+
+    def _attributes(self, resource: DltResource) -> list[ResourceAttributes]:
+        hint: Any = _dlt.table_hint(resource, DAGSTER_HINT)
+        if hint is not None:
+            _check_attributes(resource.name, hint)
+        found = [hint, self.settings.resources.get(resource.name)]
+        return [attributes for attributes in found if attributes]
+
+
+# --- keys --------------------------------------------------------------------------------------
+
+
+def _key(parts: Sequence[str]) -> dg.AssetKey:
+    """Return the parts as a key, with `_` for what Dagster does not allow in one."""
+    return dg.AssetKey([re.sub(r"[^A-Za-z0-9_.-]", "_", part) for part in parts])
+
+
+def _fields(part: str) -> list[str]:
+    return [name for _, name, _, _ in string.Formatter().parse(part) if name is not None]
+
+
+def _filled(part: str, values: Mapping[str, str | None]) -> bool:
+    return all(values[name] for name in _fields(part))
+
+
+def _check_pattern(pattern: Sequence[str]) -> None:
+    if isinstance(pattern, str) or not pattern:
+        shown = [pattern] if isinstance(pattern, str) else []
+        raise InvalidKeyPatternError(shown, "is not a list of key parts", _PLACEHOLDERS)
+    for part in pattern:
+        try:
+            names = _fields(part)
+        except ValueError as error:
+            problem = f"is malformed ({error})"
+            raise InvalidKeyPatternError(pattern, problem, _PLACEHOLDERS) from None
+        for name in names:
+            if name not in _PLACEHOLDERS:
+                problem = f"has the unknown placeholder {name!r}"
+                raise InvalidKeyPatternError(pattern, problem, _PLACEHOLDERS)
+        if not part:
+            raise InvalidKeyPatternError(pattern, "has an empty part", _PLACEHOLDERS)
+
+
+def _locations(resource: DltResource) -> list[dg.AssetKey]:
+    """Return one key for each place that dlt knows `resource` to read.
+
+    dlt notes them without credentials, at definition time for `sql_database` and `rest_api`.
+    """
+    keys: dict[dg.AssetKey, None] = {}
+    for entry in resource.inputs:
+        place: Mapping[str, Any] = {**entry}  # the keys depend on its kind
+        address = urlsplit(str(place.get("location") or place["kind"]))
+        path = [part for part in address.path.split("/") if part]
+        head = [address.scheme.partition("+")[0], address.hostname or "", *path]
+        inside = [str(place[key]) for key in ("database", "db_schema") if place.get(key)]
+        things = place.get("tables") or place.get("endpoints") or [None]
+        for thing in things:
+            parts = [*head, *inside, *(str(thing).split("/") if thing else [])]
+            keys[_key([part for part in parts if part])] = None
+    return list(keys)
+
+
+# --- attributes by resource ----------------------------------------------------------------------
+
+
+def _check_attributes(resource: str, attributes: object) -> None:
+    if not isinstance(attributes, Mapping):
+        problem = f"is a {type(attributes).__name__}, not a mapping of attributes"
+        raise InvalidResourceAttributeError(resource, DAGSTER_HINT, problem)
+    known = ResourceAttributes.__annotations__
+    for name, value in attributes.items():
+        if name not in known:
+            problem = f"is not known.{nearest(name, known)} Known are {', '.join(sorted(known))}"
+            raise InvalidResourceAttributeError(resource, name, problem)
+        if name == "automation_condition":
+            _automation_condition(resource, value)
+        elif name == "freshness_policy":
+            _freshness_policy(resource, value)
+
+
+def _with_attributes(
+    spec: dg.AssetSpec, resource: str, attributes: ResourceAttributes
+) -> dg.AssetSpec:
+    given: dict[str, Any] = dict(attributes)
+    added: dict[str, Any] = {
+        name: given.pop(name) for name in ("owners", "tags", "metadata") if name in given
+    }
+    if "kinds" in given:
+        added["kinds"] = set(given.pop("kinds"))
+    if "automation_condition" in given:
+        value = given["automation_condition"]
+        given["automation_condition"] = _automation_condition(resource, value)
+    if "freshness_policy" in given:
+        given["freshness_policy"] = _freshness_policy(resource, given["freshness_policy"])
+    try:
+        return spec.replace_attributes(**given).merge_attributes(**added)
+    except (dg.DagsterError, TypeError, ValueError) as error:
+        raise InvalidResourceAttributeError(
+            resource, ", ".join(sorted(attributes)), f"is refused by Dagster ({error})"
+        ) from error
+
+
+def _automation_condition(resource: str, value: object) -> dg.AutomationCondition[Any]:
+    if isinstance(value, dg.AutomationCondition):
+        return value
+    if value == "eager":
+        return dg.AutomationCondition.eager()
+    if value == "on_missing":
+        return dg.AutomationCondition.on_missing()
+    try:
+        return dg.AutomationCondition.on_cron(str(value))
+    except Exception as error:  # Dagster does not export what it raises here
+        raise InvalidResourceAttributeError(
+            resource,
+            "automation_condition",
+            f"is {value!r}, not a condition, 'eager', 'on_missing' or a cron schedule",
+        ) from error
+
+
+def _freshness_policy(resource: str, value: object) -> dg.FreshnessPolicy:
+    if isinstance(value, dg.FreshnessPolicy):
+        return value
+    if isinstance(value, Mapping) and "fail_hours" in value:
+        fail, warn = value["fail_hours"], value.get("warn_hours")
+        if set(value) <= {"fail_hours", "warn_hours"}:
+            return dg.FreshnessPolicy.time_window(
+                fail_window=timedelta(hours=fail),
+                warn_window=timedelta(hours=warn) if warn is not None else None,
+            )
+    raise InvalidResourceAttributeError(
+        resource,
+        "freshness_policy",
+        f"is {value!r}, not a policy or a mapping with fail_hours and, if wanted, warn_hours",
+    )
