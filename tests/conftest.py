@@ -1,0 +1,52 @@
+"""Fixtures for all tests: pipelines that live below the test's own folder, and tiny sources."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import dagster as dg
+import dlt
+import pytest
+from dlt.pipeline.pipeline import Pipeline
+
+from dagster_dlt import DagsterDltResource
+
+
+@pytest.fixture(autouse=True)
+def _alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep dlt off the network and away from the configuration of whoever runs the tests."""
+    monkeypatch.setenv("RUNTIME__DLTHUB_TELEMETRY", "false")
+    monkeypatch.setenv("RUNTIME__LOG_LEVEL", "CRITICAL")
+    monkeypatch.setenv("DLT_DATA_DIR", str(tmp_path / "dlt"))
+    monkeypatch.setenv("DAGSTER_DISABLE_TELEMETRY", "1")
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def make_pipeline(tmp_path: Path) -> Callable[..., Pipeline]:
+    """Return a factory of pipelines into one DuckDB file, `warehouse.duckdb`, dataset `raw`."""
+
+    def make(name: str = "shop", **options: object) -> Pipeline:
+        defaults = {
+            "pipelines_dir": str(tmp_path / "pipelines"),
+            "destination": dlt.destinations.duckdb(str(tmp_path / "warehouse.duckdb")),
+            "dataset_name": "raw",
+        }
+        return dlt.pipeline(name, **{**defaults, **options})
+
+    return make
+
+
+@pytest.fixture
+def pipeline(make_pipeline: Callable[..., Pipeline]) -> Pipeline:
+    return make_pipeline()
+
+
+@pytest.fixture
+def materialize() -> Callable[..., dg.ExecuteInProcessResult]:
+    """Return `dg.materialize` with the dlt resource provided under both its usual names."""
+
+    def run(*assets: dg.AssetsDefinition, **options: object) -> dg.ExecuteInProcessResult:
+        provided = {"dlt_resource": DagsterDltResource()}
+        return dg.materialize(list(assets), resources=provided, **options)
+
+    return run
