@@ -1,0 +1,11 @@
+"""The code location: everything that is defined below `defs/`."""
+
+from pathlib import Path
+
+import dagster as dg
+
+
+@dg.definitions
+def defs() -> dg.Definitions:
+    """Collect the definitions of this project."""
+    return dg.load_from_defs_folder(path_within_project=Path(__file__).parent)

@@ -1,0 +1,1 @@
+"""The assets of this project and the resources that they need."""
