@@ -1,6 +1,6 @@
 """dlt sources as Dagster assets."""
 
-from dagster_dlt._dagster import register_library
+from dagster_dlt._dagster import register_library as _register_library
 from dagster_dlt.asset_decorator import build_dlt_asset_specs, dlt_assets, source_code_version
 from dagster_dlt.components.dlt_load_collection.component import (
     DltLoadCollectionComponent,
@@ -36,4 +36,4 @@ __all__ = [
     "source_code_version",
 ]
 
-register_library("dagster-dlt", __version__)
+_register_library("dagster-dlt", __version__)
