@@ -29,20 +29,17 @@ def test_arguments_reach_the_op(pipeline):
     def alarm(_context):
         pass
 
-    with pytest.warns(dg.BetaWarning, match="resource_defs"):
-        assets = assets_of(
-            shop(),
-            pipeline,
-            name="load_shop",
-            group_name="sales",
-            hooks={alarm},
-            op_tags={"team": "data"},
-            pool="shop",
-            retry_policy=dg.RetryPolicy(max_retries=2),
-            code_version="3",
-            required_resource_keys={"vault"},
-            resource_defs={"vault": dg.ResourceDefinition.hardcoded_resource("key")},
-        )
+    assets = assets_of(
+        shop(),
+        pipeline,
+        name="load_shop",
+        group_name="sales",
+        hooks={alarm},
+        op_tags={"team": "data"},
+        pool="shop",
+        retry_policy=dg.RetryPolicy(max_retries=2),
+        code_version="3",
+    )
 
     assert assets.op.name == "load_shop"
     assert assets.op.tags["team"] == "data"
@@ -51,7 +48,25 @@ def test_arguments_reach_the_op(pipeline):
     assert assets.hook_defs == {alarm}
     assert {spec.group_name for spec in assets.specs} == {"sales"}
     assert {spec.code_version for spec in assets.specs} == {"3"}
-    assert "vault" in assets.required_resource_keys
+
+
+def test_resources_can_be_required_by_key_and_provided_with_the_assets(pipeline):
+    with pytest.warns(dg.BetaWarning, match="resource_defs"):
+
+        @dlt_assets(
+            dlt_source=shop(),
+            dlt_pipeline=pipeline,
+            required_resource_keys={"vault", "loader"},
+            resource_defs={
+                "vault": dg.ResourceDefinition.hardcoded_resource("key"),
+                "loader": DagsterDltResource(),
+            },
+        )
+        def load(context: dg.AssetExecutionContext):
+            assert context.resources.vault == "key"
+            yield from context.resources.loader.run(context=context)
+
+    assert len(dg.materialize([load]).get_asset_materialization_events()) == 2
 
 
 def test_a_config_schema_reaches_the_body(pipeline, materialize):
