@@ -28,6 +28,7 @@ EXAMPLES = [
     errors.InvalidResourceAttributeError("orders", "owner", "is not known"),
     errors.UnknownResourceError("shop", "order", ["orders"]),
     errors.ObjectNotFoundError("source", ".loads.x", "pkg.loads", "no attribute 'x'"),
+    errors.ConflictingLoadsError("raw/orders", ["load 1", "load 2"]),
     errors.ScaffoldError("only one of --source and --destination is given", "Give both"),
     errors.UnboundRunError("op", "has no source", "Pass one"),
     errors.ResourceNotInSourceError("shop", ["b"], ["a"]),

@@ -160,23 +160,30 @@ def location_of(pipeline: Pipeline) -> Location:
     The dataset is named as the destination names it. Whatever cannot be known, because there is
     no destination, no credentials or no driver, is left out.
     """
+    schema = _any_schema(pipeline)
     try:
-        client = pipeline.destination_client()
+        client, _ = pipeline._get_destination_clients(schema)
     except Exception as error:  # noqa: BLE001 - descriptive only; drivers raise what they like
         logger.debug("no client for pipeline %r: %s", pipeline.pipeline_name, type(error).__name__)
-        return Location(dataset=_normalized_dataset(pipeline))
+        name = pipeline.dataset_name
+        return Location(dataset=schema.naming.normalize_table_identifier(name) if name else None)
     config = client.config
     if not isinstance(config, DestinationClientDwhConfiguration):
         return Location()
-    schema = client.schema
     database = _database(client) if isinstance(client, SqlJobClientBase) else None
     return Location(database=database, dataset=config.normalize_dataset_name(schema))
 
 
-def _normalized_dataset(pipeline: Pipeline) -> str | None:
-    if not pipeline.dataset_name:
-        return None
-    return pipeline.naming.normalize_table_identifier(pipeline.dataset_name)
+def _any_schema(pipeline: Pipeline) -> Schema:
+    """Return a schema of the pipeline, or an empty one with the destination's naming.
+
+    `destination_client()` would name the empty one after the pipeline, which fails for a
+    pipeline whose name is no identifier, such as `github-issues`.
+    """
+    if pipeline.schema_names:
+        return pipeline.default_schema
+    with pipeline._maybe_destination_capabilities():
+        return Schema("any")
 
 
 def _database(client: SqlJobClientBase) -> str | None:

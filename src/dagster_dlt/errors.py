@@ -14,6 +14,7 @@
     │   └── UnknownResourceError          settings that name a resource the source lacks
     ├── ComponentError                    a component's YAML cannot be right
     │   ├── ObjectNotFoundError           a path that leads to no object
+    │   ├── ConflictingLoadsError         two loads that define one asset
     │   └── ScaffoldError                 a scaffold that cannot be written
     └── RunError                          a run that cannot start
         ├── UnboundRunError               no source and pipeline to load
@@ -27,6 +28,7 @@ since Dagster moves them between processes.
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
+from click import ClickException
 from dagster import DagsterInvariantViolationError
 
 
@@ -232,13 +234,30 @@ class ObjectNotFoundError(ComponentError):
         )
 
 
-class ScaffoldError(ComponentError):
-    """A component cannot be scaffolded as asked."""
+class ConflictingLoadsError(ComponentError):
+    """Two loads of a component define one asset."""
+
+    def __init__(self, asset_key: str, loads: Sequence[str]) -> None:
+        self.asset_key = asset_key
+        self.loads = tuple(loads)
+        super().__init__(asset_key, self.loads)
+
+    def __str__(self) -> str:
+        return (
+            f"Asset {self.asset_key!r} is defined by {' and by '.join(self.loads)}. Give one of "
+            "them other keys in its translation, for example with `key_prefix`."
+        )
+
+
+class ScaffoldError(ComponentError, ClickException):
+    """A component cannot be scaffolded as asked; `dg` shows the text without a traceback."""
 
     def __init__(self, problem: str, remedy: str) -> None:
         self.problem = problem
         self.remedy = remedy
-        super().__init__(problem, remedy)
+        ClickException.__init__(self, str(self))
+        # Set again: pickling calls the class with these.
+        self.args = (problem, remedy)
 
     def __str__(self) -> str:
         return f"Cannot scaffold the component: {self.problem}. {self.remedy}."

@@ -1,0 +1,1 @@
+"""Components: Dagster definitions that are declared in YAML."""
