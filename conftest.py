@@ -37,8 +37,6 @@ pages = Sybil(
     setup=start,
     teardown=stop,
 )
-docstrings = Sybil(
-    parsers=[DocTestParser()], patterns=["src/**/*.py"], setup=start, teardown=stop
-)
+docstrings = Sybil(parsers=[DocTestParser()], patterns=["src/**/*.py"], setup=start, teardown=stop)
 
 pytest_collect_file = (pages + docstrings).pytest()
