@@ -32,11 +32,17 @@ def stop(namespace: dict[str, Any]) -> None:
 
 pages = Sybil(
     parsers=[PythonCodeBlockParser(), SkipParser()],
-    patterns=["README.md", "CONTRIBUTING.md", "docs/**/*.md", "examples/**/*.md"],
+    # In a pattern `**` stands for one folder.
+    patterns=["README.md", "CONTRIBUTING.md", "docs/*.md", "docs/**/*.md", "examples/**/*.md"],
     excludes=[".venv/**"],
     setup=start,
     teardown=stop,
 )
-docstrings = Sybil(parsers=[DocTestParser()], patterns=["src/**/*.py"], setup=start, teardown=stop)
+docstrings = Sybil(
+    parsers=[DocTestParser()],
+    patterns=["src" + "/**" * depth + "/*.py" for depth in range(1, 5)],
+    setup=start,
+    teardown=stop,
+)
 
 pytest_collect_file = (pages + docstrings).pytest()

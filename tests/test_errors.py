@@ -12,6 +12,7 @@ from dagster_dlt import (
     DagsterDltTranslatorSettings,
     DltResourceTranslatorData,
     build_dlt_asset_specs,
+    dlt_assets,
     errors,
 )
 from sources import assets_of, one, query, shop
@@ -20,6 +21,7 @@ EXAMPLES = [
     errors.NotADltSourceError("list"),
     errors.SourceNotCalledError("shop", ["token", "region"]),
     errors.NotADltPipelineError("str"),
+    errors.UnannotatedParameterError("load", ["dlt_resource"]),
     errors.GroupNameConflictError("shop", "p", ["a"]),
     errors.DuplicateAssetKeyError("a", ["x", "y"]),
     errors.InvalidAssetKeyError("x y", "x y"),
@@ -83,6 +85,16 @@ def test_an_object_that_is_no_source_is_refused_by_its_type(pipeline, thing):
 def test_an_object_that_is_no_pipeline_is_refused_by_its_type():
     with pytest.raises(errors.NotADltPipelineError, match="'str'"):
         build_dlt_asset_specs(shop(), "shop")
+
+
+def test_a_parameter_without_an_annotation_is_named(pipeline):
+    with pytest.raises(
+        errors.UnannotatedParameterError, match="`dlt_resource: DagsterDltResource`"
+    ):
+
+        @dlt_assets(dlt_source=shop(), dlt_pipeline=pipeline)
+        def load(context, dlt_resource):
+            yield from dlt_resource.run(context=context)
 
 
 def test_two_resources_under_one_key_are_refused_by_name(pipeline):

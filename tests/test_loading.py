@@ -161,6 +161,17 @@ def test_the_executed_pipeline_is_offered_and_the_users_stays_active(pipeline, m
     assert pipeline.default_schema_name is None
 
 
+def test_the_body_can_be_called_directly_as_a_test_of_it_does(pipeline):
+    assets = assets_of(shop(), pipeline)
+
+    events = list(assets(dg.build_asset_context(), dlt_resource=DagsterDltResource()))
+
+    assert {event.asset_key.to_user_string() for event in events} == {
+        "dlt_shop_customers",
+        "dlt_shop_orders",
+    }
+
+
 def test_a_failed_load_fails_the_step_and_leaves_the_next_run_alone(pipeline, materialize):
     good = assets_of(one("orders", [{"id": 1}], **FROZEN), pipeline)
     bad = assets_of(one("orders", [{"id": 2, "surprise": True}], **FROZEN), pipeline)

@@ -160,7 +160,7 @@ def location_of(pipeline: Pipeline) -> Location:
     The dataset is named as the destination names it. Whatever cannot be known, because there is
     no destination, no credentials or no driver, is left out.
     """
-    schema = _any_schema(pipeline)
+    schema = any_schema(pipeline)
     try:
         client, _ = pipeline._get_destination_clients(schema)
     except Exception as error:  # noqa: BLE001 - descriptive only; drivers raise what they like
@@ -174,7 +174,7 @@ def location_of(pipeline: Pipeline) -> Location:
     return Location(database=database, dataset=config.normalize_dataset_name(schema))
 
 
-def _any_schema(pipeline: Pipeline) -> Schema:
+def any_schema(pipeline: Pipeline) -> Schema:
     """Return a schema of the pipeline, or an empty one with the destination's naming.
 
     `destination_client()` would name the empty one after the pipeline, which fails for a

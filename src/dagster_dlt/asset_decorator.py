@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from hashlib import sha256
-from inspect import getsource
+from inspect import getsource, signature
 from typing import Any
 
 import dagster as dg
@@ -20,6 +20,7 @@ from dagster_dlt.errors import (
     DuplicateAssetKeyError,
     GroupNameConflictError,
     InvalidAssetKeyError,
+    UnannotatedParameterError,
     UnknownResourceError,
 )
 from dagster_dlt.translator import DagsterDltTranslator, DltResourceTranslatorData
@@ -101,7 +102,7 @@ def dlt_assets(
         specs = _with_code_versions(specs, source, code_version)
     if backfill_policy is None and isinstance(partitions_def, dg.TimeWindowPartitionsDefinition):
         backfill_policy = dg.BackfillPolicy.single_run()
-    return dg.multi_asset(
+    define = dg.multi_asset(
         name=name,
         group_name=group_name,
         can_subset=True,
@@ -117,6 +118,7 @@ def dlt_assets(
         resource_defs=resource_defs,
         config_schema=config_schema,
     )
+    return lambda function: _defined(define, function)
 
 
 def build_dlt_asset_specs(
@@ -196,6 +198,22 @@ def source_code_version(resource: DltResource) -> str | None:
         return sha256(getsource(function).encode()).hexdigest()[:12]
     except OSError:
         return None
+
+
+def _defined(
+    define: Callable[[Callable[..., Any]], dg.AssetsDefinition], function: Callable[..., Any]
+) -> dg.AssetsDefinition:
+    try:
+        return define(function)
+    except dg.DagsterInvalidDefinitionError as error:
+        unannotated = [
+            name
+            for name, parameter in signature(function).parameters.items()
+            if parameter.annotation is parameter.empty and name not in {"context", "_context", "_"}
+        ]
+        if unannotated:
+            raise UnannotatedParameterError(function.__name__, unannotated) from error
+        raise
 
 
 def _check_keys(specs: Mapping[str, dg.AssetSpec]) -> None:

@@ -7,6 +7,7 @@ import dagster as dg
 from dlt.pipeline.pipeline import Pipeline
 from typing_extensions import Self, TypeVar
 
+from dagster_dlt import _dagster
 from dagster_dlt._binding import RunContext, op_context
 from dagster_dlt._facts import ResourceFacts
 from dagster_dlt.constants import DAGSTER_PARTITION_ROW_COUNT, DAGSTER_ROW_COUNT
@@ -78,11 +79,12 @@ class DltEventIterator(Iterator[T], Generic[T]):
 
     def _row_count(self, facts: ResourceFacts) -> dict[str, int]:
         context = op_context(self._context)
-        if context.has_partitions:
-            if not context.has_partition_key or facts.rows_loaded is None:
-                # A count of all rows would stand on each partition of the range.
-                return {}
-            return {DAGSTER_PARTITION_ROW_COUNT: facts.rows_loaded}
+        if _dagster.loads_several_partitions(context):
+            # One count would stand on each partition of the range.
+            return {}
+        if context.has_partition_key:
+            rows = facts.rows_loaded
+            return {} if rows is None else {DAGSTER_PARTITION_ROW_COUNT: rows}
         try:
             counts = [_fetch_row_count(self._pipeline, table.name) for table in facts.tables]
         except Exception as error:  # noqa: BLE001 - a count is descriptive: it never fails a load

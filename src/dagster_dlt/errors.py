@@ -5,6 +5,7 @@
     │   ├── NotADltSourceError            an object that is no dlt source
     │   ├── SourceNotCalledError          a source function that needs arguments
     │   ├── NotADltPipelineError          an object that is no dlt pipeline
+    │   ├── UnannotatedParameterError     a body whose parameter has no annotation
     │   ├── GroupNameConflictError        group_name= against a spec's own group
     │   ├── DuplicateAssetKeyError        two resources under one asset key
     │   ├── InvalidAssetKeyError          a key that Dagster cannot use
@@ -29,7 +30,7 @@ from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
 from click import ClickException
-from dagster import DagsterInvariantViolationError
+from dagster import DagsterInvalidDefinitionError, DagsterInvariantViolationError
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
@@ -97,6 +98,21 @@ class NotADltPipelineError(DefinitionError):
         return (
             f"dlt_pipeline is a {self.type_name!r}, not a dlt pipeline. "
             "Pass what dlt.pipeline(...) returns."
+        )
+
+
+class UnannotatedParameterError(DefinitionError, DagsterInvalidDefinitionError):
+    """A function under `@dlt_assets` has a parameter that Dagster takes for an upstream asset."""
+
+    def __init__(self, function: str, parameters: Sequence[str]) -> None:
+        self.function = function
+        self.parameters = tuple(parameters)
+        super().__init__(function, self.parameters)
+
+    def __str__(self) -> str:
+        return (
+            f"{listed(self.parameters)} of {self.function!r} has no annotation, so Dagster takes "
+            f"it for an upstream asset. Annotate it: `{self.parameters[0]}: DagsterDltResource`."
         )
 
 

@@ -9,7 +9,7 @@ from dlt.extract import DltResource
 from dlt.pipeline.pipeline import Pipeline
 from typing_extensions import Unpack
 
-from dagster_dlt import _dlt, metadata
+from dagster_dlt import _dagster, _dlt, metadata
 from dagster_dlt._binding import Binding, RunContext, op_context
 from dagster_dlt._facts import LoadFacts, ResourceFacts
 from dagster_dlt.dlt_event_iterator import DltEventIterator, DltEventType
@@ -113,7 +113,7 @@ def _events(
         # Resources keep what dlt does to them while it runs: the definition's must stay as it is.
         binding.source.with_resources(*binding.specs),
         options,
-        is_retry=context.retry_number > 0,
+        is_retry=_dagster.retry_number(op_context(context)) > 0,
         log=context.log,
     )
     for name, spec in binding.specs.items():

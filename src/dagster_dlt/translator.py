@@ -147,7 +147,9 @@ class DltResourceTranslatorData:
             return None
         if self.source is not None:
             return _dlt.normalized_table_name(self.source.schema, name)
-        return self.pipeline.naming.normalize_tables_path(name) if self.pipeline else name
+        if self.pipeline is not None:
+            return _dlt.normalized_table_name(_dlt.any_schema(self.pipeline), name)
+        return name
 
 
 class DagsterDltTranslator(SupersededGetters):
