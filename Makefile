@@ -52,6 +52,7 @@ clean: ## Remove the environments, caches and build results
 	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
 
 $(READY): pyproject.toml constraints.txt
+	@echo "Setting up .venv, which takes a minute or two, once."
 	$(PYTHON) -m venv .venv
 	$(BIN)/python $(PIP) install --quiet --upgrade --constraint constraints.txt pip
 	$(BIN)/python $(PIP) install --quiet $(PINNED) --editable '.[$(EXTRAS)]' --group dev
