@@ -8,7 +8,7 @@ import dagster as dg
 import dlt
 import pytest
 
-from dagster_dlt import DagsterDltResource, dlt_assets, source_code_version
+from dagster_dlt import DagsterDltResource, _dlt, dlt_assets, source_code_version
 from sources import assets_of, metadata_by_asset, shop
 
 # Arguments of `multi_asset` that mean something else here, or nothing.
@@ -164,13 +164,13 @@ def test_what_travels_in_the_metadata_reads_as_text_in_the_ui(pipeline):
 
 def test_specs_of_a_thousand_resources_ask_the_destination_once(pipeline, monkeypatch):
     calls: list[int] = []
-    ask = type(pipeline).destination_client
+    ask = _dlt.location_of
 
-    def counted(self, schema_name=None):
+    def counted(asked):
         calls.append(1)
-        return ask(self, schema_name)
+        return ask(asked)
 
-    monkeypatch.setattr(type(pipeline), "destination_client", counted)
+    monkeypatch.setattr(_dlt, "location_of", counted)
 
     @dlt.source(name="wide")
     def wide():
