@@ -1,6 +1,8 @@
 """Errors say what is wrong and what to do, and reach another process whole."""
 
 import pickle
+import threading
+from dataclasses import replace
 
 import dagster as dg
 import dlt
@@ -15,6 +17,7 @@ from dagster_dlt import (
     dlt_assets,
     errors,
 )
+from dagster_dlt._facts import ResourceFailure
 from sources import assets_of, one, query, shop
 
 EXAMPLES = [
@@ -35,6 +38,10 @@ EXAMPLES = [
     errors.UnboundRunError("op", "has no source", "Pass one"),
     errors.ResourceNotInSourceError("shop", ["b"], ["a"]),
     errors.UnknownRunOptionError("write_dispostion", ["write_disposition"]),
+    errors.PendingPackagesError("shop", ["1.2"], "/w"),
+    errors.ResourcesFailedError(
+        "shop", [ResourceFailure("a", "load", ("b",), "a", "1.2", "OSError: gone", "/w", None)]
+    ),
 ]
 
 
@@ -51,6 +58,14 @@ def test_an_error_survives_pickling_with_its_data(error):
 def test_an_error_is_a_sentence_that_ends(error):
     assert str(error).endswith((".", ")"))
     assert "{" not in str(error).replace("{table}", "").replace("'{a}'", "")
+
+
+def test_a_failure_leaves_what_dlt_raised_behind_when_it_is_pickled():
+    failure = ResourceFailure("a", "load", (), None, None, "x", None, OSError(threading.Lock()))
+
+    copy = pickle.loads(pickle.dumps(failure))  # noqa: S301 - our own bytes
+
+    assert copy == replace(failure, error=None)
 
 
 def test_the_examples_cover_every_error_that_is_raised():

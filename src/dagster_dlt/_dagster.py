@@ -2,6 +2,9 @@
 
 import dagster as dg
 
+# What a context answers with where it has no step, which `dagster` does not export.
+from dagster._core.errors import DagsterInvalidPropertyError
+
 # `dagster` offers the registry without exporting it by name, so type checkers do not see it there.
 from dagster_shared.libraries import DagsterLibraryRegistry
 
@@ -28,3 +31,33 @@ def loads_several_partitions(context: dg.OpExecutionContext) -> bool:
         return context.has_partitions and not context.has_partition_key
     except AttributeError:  # as above
         return False
+
+
+def step_key(context: dg.OpExecutionContext) -> str:
+    """Return the key of the step; for a direct call the name of the op."""
+    try:
+        return context.get_step_execution_context().step.key
+    except DagsterInvalidPropertyError:
+        return context.op_def.name
+
+
+def partition_of(context: dg.OpExecutionContext) -> str | None:
+    """Return the key of the run's partition, or its range of keys."""
+    if context.has_partition_key:
+        return context.partition_key
+    if loads_several_partitions(context):
+        keys = context.partition_key_range
+        return f"{keys.start}...{keys.end}"
+    return None
+
+
+def materialized_before(context: dg.OpExecutionContext) -> frozenset[dg.AssetKey]:
+    """Return the assets that earlier attempts of this step have materialized in this run."""
+    if retry_number(context) == 0:
+        return frozenset()
+    key = step_key(context)
+    entries = context.instance.all_logs(
+        context.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION
+    )
+    events = [entry.dagster_event for entry in entries if entry.step_key == key]
+    return frozenset(event.asset_key for event in events if event and event.asset_key)

@@ -5,15 +5,22 @@ Answers are plain values or frozen facts; nothing here writes to an object it wa
 
 import inspect
 import logging
+import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from dlt.common.configuration.container import Container
 from dlt.common.destination import Destination, TDestinationReferenceArg
-from dlt.common.destination.client import DestinationClientDwhConfiguration
+from dlt.common.destination.client import (
+    DestinationClientDwhConfiguration,
+    JobClientBase,
+    WithStateSync,
+)
 from dlt.common.exceptions import TerminalException
 from dlt.common.pipeline import LoadInfo, PipelineContext
+from dlt.common.runtime import signals
 from dlt.common.schema import Schema
 from dlt.common.schema.typing import TColumnSchema, TSchemaTables, TTableSchema
 from dlt.common.schema.utils import get_nested_tables, has_table_seen_data, is_nested_table
@@ -24,7 +31,7 @@ from dlt.extract.reference import SourceFactory
 from dlt.pipeline.exceptions import PipelineStepFailed
 from dlt.pipeline.pipeline import Pipeline
 
-from dagster_dlt._facts import Column, LoadFacts, Location, ResourceFacts, Table
+from dagster_dlt._facts import Column, LoadFacts, Location, ResourceFacts, ResourceFailure, Table
 from dagster_dlt.errors import NotADltPipelineError, NotADltSourceError, SourceNotCalledError
 
 logger = logging.getLogger(__name__)
@@ -162,7 +169,7 @@ def location_of(pipeline: Pipeline) -> Location:
     """
     schema = any_schema(pipeline)
     try:
-        client, _ = pipeline._get_destination_clients(schema)
+        client = _client(pipeline)
     except Exception as error:  # noqa: BLE001 - descriptive only; drivers raise what they like
         logger.debug("no client for pipeline %r: %s", pipeline.pipeline_name, type(error).__name__)
         name = pipeline.dataset_name
@@ -234,7 +241,104 @@ def active(pipeline: Pipeline) -> Iterator[None]:
         yield
 
 
+def identity_of(pipeline: Pipeline) -> str:
+    """Return what tells the pipeline's destination from others: no secrets, no dataset."""
+    config = _client(pipeline).config
+    try:
+        location = config.data_location()
+    except Exception:  # noqa: BLE001 - destinations that have none say so in their own ways
+        location = str(config)
+    database = getattr(getattr(config, "credentials", None), "database", None)
+    parts = (config.destination_type, config.destination_name, location, database)
+    return "|".join(map(str, parts))
+
+
+def restores_state(pipeline: Pipeline) -> bool:
+    """Tell whether `pipeline` gets its state back from the destination."""
+    return bool(pipeline.config.restore_from_destination) and isinstance(
+        _client(pipeline), WithStateSync
+    )
+
+
+def keeps_data_in_working_dir(pipeline: Pipeline) -> bool:
+    """Tell whether the destination's data are in the pipeline's own directory (`:pipeline:`)."""
+    credentials = getattr(_client(pipeline).config, "credentials", None)
+    database = getattr(credentials, "database", None)
+    if not isinstance(database, str):
+        return False
+    return Path(pipeline.working_dir).resolve() in Path(database).resolve().parents
+
+
+def _client(pipeline: Pipeline) -> JobClientBase:
+    client, _ = pipeline._get_destination_clients(any_schema(pipeline))
+    return client
+
+
+# --- stopping ----------------------------------------------------------------------------------
+
+
+@contextmanager
+def asked_to_stop() -> Iterator[None]:
+    """Ask every load of this process to stop; dlt has one flag for all, which is put back."""
+    signals.set_received_signal(signal.SIGTERM)
+    signals.wake_all()
+    try:
+        yield
+    finally:
+        signals.set_received_signal(0)
+
+
 # --- errors ------------------------------------------------------------------------------------
+
+
+def failure_of(error: PipelineStepFailed, pipeline: Pipeline, source: DltSource) -> ResourceFailure:
+    """Say which resource of `source` the error is about, and why, by what its causes carry."""
+    causes = list(_chain(error))
+    named = _first_attribute(causes, "pipe_name")
+    table = _first_attribute(causes, "table_name") or _table_of_job(causes)
+    wanted = selected_resources(source)
+    resource = named or (_resource_of_table(pipeline, source, table) if table else None)
+    return ResourceFailure(
+        resource=resource if resource in wanted else None,
+        stage=error.step,
+        held_back=tuple(name for name in wanted if name != resource),
+        table=table,
+        load_id=error.load_id,
+        cause=f"{type(causes[-1]).__name__}: {causes[-1]}".rstrip("."),
+        pipelines_dir=pipeline.pipelines_dir if pipeline.has_pending_data else None,
+        error=error,
+    )
+
+
+def _first_attribute(causes: Sequence[BaseException], name: str) -> str | None:
+    return next((str(value) for each in causes if (value := getattr(each, name, None))), None)
+
+
+def _table_of_job(causes: Sequence[BaseException]) -> str | None:
+    job = _first_attribute(causes, "job_id")
+    return job.split(".", 1)[0] if job else None
+
+
+def _resource_of_table(pipeline: Pipeline, source: DltSource, table: str) -> str | None:
+    for schema in (source.schema, *(pipeline.schemas[name] for name in pipeline.schema_names)):
+        root = _root_of(schema.tables, table)
+        if root and root.get("resource"):
+            return str(root["resource"])
+    # A table that the failure kept from getting into the schema.
+    for name, resource in selected_resources(source).items():
+        given = table_name(resource)
+        if given and normalized_table_name(source.schema, given) == table:
+            return name
+    return None
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    yield error
+    below = error.exception if isinstance(error, PipelineStepFailed) else error.__cause__
+    if below is None and not error.__suppress_context__:
+        below = error.__context__
+    if below is not None:
+        yield from _chain(below)
 
 
 def can_be_resumed(error: PipelineStepFailed) -> bool:
@@ -244,12 +348,7 @@ def can_be_resumed(error: PipelineStepFailed) -> bool:
     """
     if error.step == "normalize":
         return False
-    seen: BaseException | None = error
-    while seen is not None:
-        if isinstance(seen, TerminalException):
-            return False
-        seen = seen.__cause__ or seen.__context__
-    return True
+    return not any(isinstance(cause, TerminalException) for cause in _chain(error))
 
 
 # --- what a load did ---------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """Frozen values that cross the bridge between dlt and Dagster. Standard library only."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 
 
@@ -49,6 +49,30 @@ class LoadFacts:
     started_at: datetime | None
     finished_at: datetime | None
     location: Location
+
+
+@dataclass(frozen=True)
+class ResourceFailure:
+    """Why one resource was not loaded."""
+
+    #: The dlt resource, or None where dlt does not say whose fault it was.
+    resource: str | None
+    #: dlt's step: `extract`, `normalize` or `load`.
+    stage: str
+    #: Resources that were to be loaded together with it, and were not.
+    held_back: tuple[str, ...]
+    table: str | None
+    load_id: str | None
+    #: Type and text of the first cause.
+    cause: str
+    #: dlt's `pipelines_dir` in which the package waits to be finished, if one does.
+    pipelines_dir: str | None
+    #: What dlt raised; lost when the failure is pickled, since it may hold connections.
+    error: BaseException | None
+
+    def __reduce__(self) -> tuple[type["ResourceFailure"], tuple[object, ...]]:
+        values = [getattr(self, item.name) for item in fields(self) if item.name != "error"]
+        return type(self), (*values, None)
 
 
 @dataclass(frozen=True)

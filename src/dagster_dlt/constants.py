@@ -15,6 +15,11 @@ META_KEY_TABLE: Final = "dagster_dlt/table"
 #: Every table the resource wrote in this load, nested ones included, with the rows loaded.
 META_KEY_TABLES: Final = "dagster_dlt/tables"
 
+#: On a failed step: what was not loaded, where a package waits, and the command that shows it.
+META_KEY_FAILED_RESOURCES: Final = "dagster_dlt/failed_resources"
+META_KEY_PIPELINES_DIR: Final = "dagster_dlt/pipelines_dir"
+META_KEY_INSPECT: Final = "dagster_dlt/inspect"
+
 DAGSTER_TABLE_NAME: Final = "dagster/table_name"
 DAGSTER_STORAGE_KIND: Final = "dagster/storage_kind"
 DAGSTER_COLUMN_SCHEMA: Final = "dagster/column_schema"

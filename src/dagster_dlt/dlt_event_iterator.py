@@ -1,6 +1,6 @@
 """`DltEventIterator`: the events of a load, with further facts added on request."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Generic, cast
 
 import dagster as dg
@@ -31,24 +31,31 @@ class DltEventIterator(Iterator[T], Generic[T]):
         context: RunContext,
         dlt_pipeline: Pipeline,
         loaded: Mapping[dg.AssetKey, ResourceFacts] | None = None,
+        executed: Sequence[Pipeline] = (),
     ) -> None:
         """Wrap events.
 
         Args:
             events: The events.
             context: Context of the run.
-            dlt_pipeline: The pipeline that is executed.
+            dlt_pipeline: The pipeline that was given.
             loaded: What was loaded for each asset; filled while `events` is consumed.
+            executed: The pipelines that were executed, likewise.
         """
         self._events = events
         self._context = context
         self._pipeline = dlt_pipeline
         self._loaded = loaded if loaded is not None else {}
+        self._executed = executed
 
     @property
     def pipeline(self) -> Pipeline:
-        """The pipeline that is executed: its `last_trace` and `default_schema` are this run's."""
-        return self._pipeline
+        """The pipeline that was executed: its `last_trace` and `default_schema` are this run's.
+
+        Where resources were loaded apart, the last one; before anything is loaded, the pipeline
+        that was given.
+        """
+        return self._executed[-1] if self._executed else self._pipeline
 
     def __next__(self) -> T:
         """Return the next event."""
@@ -68,7 +75,7 @@ class DltEventIterator(Iterator[T], Generic[T]):
             be had is a warning in the log, never a failure.
         """
         return DltEventIterator(
-            self._with_row_counts(), self._context, self._pipeline, self._loaded
+            self._with_row_counts(), self._context, self._pipeline, self._loaded, self._executed
         )
 
     def _with_row_counts(self) -> Iterator[T]:
@@ -86,7 +93,7 @@ class DltEventIterator(Iterator[T], Generic[T]):
             rows = facts.rows_loaded
             return {} if rows is None else {DAGSTER_PARTITION_ROW_COUNT: rows}
         try:
-            counts = [_fetch_row_count(self._pipeline, table.name) for table in facts.tables]
+            counts = [_fetch_row_count(self.pipeline, table.name) for table in facts.tables]
         except Exception as error:  # noqa: BLE001 - a count is descriptive: it never fails a load
             self._context.log.warning(
                 "Rows of dlt resource %r were not counted: %s", facts.resource, error

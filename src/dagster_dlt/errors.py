@@ -17,10 +17,12 @@
     │   ├── ObjectNotFoundError           a path that leads to no object
     │   ├── ConflictingLoadsError         two loads that define one asset
     │   └── ScaffoldError                 a scaffold that cannot be written
-    └── RunError                          a run that cannot start
+    └── RunError                          a run that cannot start, or did not load everything
         ├── UnboundRunError               no source and pipeline to load
         ├── ResourceNotInSourceError      a run-time source without a selected resource
-        └── UnknownRunOptionError         an option that dlt's `Pipeline.run` does not have
+        ├── UnknownRunOptionError         an option that dlt's `Pipeline.run` does not have
+        ├── PendingPackagesError          packages of an earlier run, where they are not wanted
+        └── ResourcesFailedError          resources that were not loaded, each with its cause
 
 Errors keep what they are about as attributes, build their text from it, and survive pickling,
 since Dagster moves them between processes.
@@ -31,6 +33,8 @@ from difflib import get_close_matches
 
 from click import ClickException
 from dagster import DagsterInvalidDefinitionError, DagsterInvariantViolationError
+
+from dagster_dlt._facts import ResourceFailure
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
@@ -280,7 +284,7 @@ class ScaffoldError(ComponentError, ClickException):
 
 
 class RunError(DagsterDltError):
-    """A run cannot start; nothing was read or written."""
+    """A run cannot start, or did not load everything that was selected."""
 
 
 class UnboundRunError(RunError):
@@ -326,3 +330,42 @@ class UnknownRunOptionError(RunError, TypeError):
             f"run() got the unknown option {self.option!r}.{nearest(self.option, self.known)} "
             f"The options are those of dlt's Pipeline.run: {listed(self.known)}."
         )
+
+
+class PendingPackagesError(RunError):
+    """An earlier run left load packages, and the resource is told to fail on them."""
+
+    def __init__(self, pipeline_name: str, packages: Sequence[str], pipelines_dir: str) -> None:
+        self.pipeline_name = pipeline_name
+        self.packages = tuple(packages)
+        self.pipelines_dir = pipelines_dir
+        super().__init__(pipeline_name, self.packages, pipelines_dir)
+
+    def __str__(self) -> str:
+        return (
+            f"Pipeline {self.pipeline_name!r} has pending load packages {listed(self.packages)} "
+            f"of an earlier run. Look at them with `dlt pipeline {self.pipeline_name} "
+            f"--pipelines-dir {self.pipelines_dir} info`, or set on_pending to 'resume' or "
+            "'abort'."
+        )
+
+
+class ResourcesFailedError(RunError):
+    """Some resources were not loaded; those that were are reported before it is raised."""
+
+    def __init__(self, pipeline_name: str, failures: Sequence[ResourceFailure]) -> None:
+        self.pipeline_name = pipeline_name
+        self.failures = tuple(failures)
+        super().__init__(pipeline_name, self.failures)
+
+    def __str__(self) -> str:
+        lines = "\n".join(f"- {_told(failure)}" for failure in self.failures)
+        return f"Pipeline {self.pipeline_name!r} did not load everything:\n{lines}"
+
+
+def _told(failure: ResourceFailure) -> str:
+    subject = f"resource {failure.resource!r}" if failure.resource else "the load"
+    table = f", table {failure.table!r}" if failure.table else ""
+    package = f", load id {failure.load_id}" if failure.load_id else ""
+    held = f" Held back with it: {listed(failure.held_back)}." if failure.held_back else ""
+    return f"{subject} failed in {failure.stage}{table}{package}: {failure.cause}.{held}"

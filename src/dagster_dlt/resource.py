@@ -1,7 +1,9 @@
 """`DagsterDltResource`: runs a dlt pipeline and reports what it loaded."""
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
 
 import dagster as dg
 from dlt.common.pipeline import LoadInfo
@@ -12,21 +14,41 @@ from typing_extensions import Unpack
 from dagster_dlt import _dagster, _dlt, metadata
 from dagster_dlt._binding import Binding, RunContext, op_context
 from dagster_dlt._facts import LoadFacts, ResourceFacts
+from dagster_dlt.constants import (
+    META_KEY_FAILED_RESOURCES,
+    META_KEY_INSPECT,
+    META_KEY_PIPELINES_DIR,
+)
 from dagster_dlt.dlt_event_iterator import DltEventIterator, DltEventType
-from dagster_dlt.loading import pipeline as loading_pipeline
-from dagster_dlt.loading import run as loading_run
-from dagster_dlt.loading.plan import RunOptions, check_options
+from dagster_dlt.errors import ResourcesFailedError
+from dagster_dlt.loading.plan import OnPending, Plan, RunOptions, check_options
+from dagster_dlt.loading.run import Outcome, Report
+from dagster_dlt.loading.run import run as run_load
+from dagster_dlt.loading.worker import stream
 from dagster_dlt.translator import DagsterDltTranslator
+
+#: Seconds without progress after which the log says so.
+QUIET: Final = 60.0
 
 
 class DagsterDltResource(dg.ConfigurableResource[Any]):
     """Runs dlt pipelines for assets and ops.
+
+    Attributes:
+        workspace_dir: Directory for the working directories of loads. By default `.dagster`
+            below the pipeline's own `pipelines_dir`. Give a persistent volume where the default
+            is lost with the machine, so that a failed load can be finished.
+        on_pending: What to do with load packages that an earlier run left: finish them
+            (`"resume"`), throw them away (`"abort"`), or stop (`"fail"`).
 
     Example:
         >>> import dagster as dg
         >>> from dagster_dlt import DagsterDltResource
         >>> defs = dg.Definitions(resources={"dlt_resource": DagsterDltResource()})
     """
+
+    workspace_dir: str | None = None
+    on_pending: OnPending = "resume"
 
     def run(
         self,
@@ -56,7 +78,8 @@ class DagsterDltResource(dg.ConfigurableResource[Any]):
 
         Raises:
             RunError: the run cannot start; the subclass says why.
-            dlt.pipeline.exceptions.PipelineStepFailed: dlt failed; raised by the iterator.
+            dagster.Failure: some resources were not loaded; raised by the iterator, after the
+                events of those that were.
 
         Example:
             >>> def body(context, dlt_resource):
@@ -69,10 +92,26 @@ class DagsterDltResource(dg.ConfigurableResource[Any]):
             pipeline=_dlt.as_pipeline(dlt_pipeline) if dlt_pipeline is not None else None,
             translator=dagster_dlt_translator,
         )
-        pipeline = loading_pipeline.fresh(binding.pipeline, options)
-        loaded: dict[dg.AssetKey, ResourceFacts] = {}
-        events = _events(context, binding, pipeline, options, loaded)
-        return DltEventIterator(events, context, pipeline, loaded)
+        execution = _Execution(context, binding, self._plan(context, binding, options))
+        return DltEventIterator(
+            execution.events(), context, binding.pipeline, execution.loaded, execution.executed
+        )
+
+    def _plan(self, context: RunContext, binding: Binding, options: RunOptions) -> Plan:
+        op = op_context(context)
+        already = _dagster.materialized_before(op)
+        left = [name for name, spec in binding.specs.items() if spec.key not in already]
+        return Plan(
+            given=binding.pipeline,
+            # Resources keep what dlt does to them while it runs: the definition's stay as they are.
+            source=binding.source.with_resources(*left),
+            options=options,
+            step=_dagster.step_key(op),
+            partition=_dagster.partition_of(op),
+            base=Path(self.workspace_dir) if self.workspace_dir else None,
+            on_pending=self.on_pending,
+            is_retry=_dagster.retry_number(op) > 0,
+        )
 
     def extract_resource_metadata(
         self,
@@ -98,28 +137,57 @@ class DagsterDltResource(dg.ConfigurableResource[Any]):
         return metadata.load_metadata(_dlt.load_facts(dlt_pipeline, load_info), facts)
 
 
-def _events(
-    context: RunContext,
-    binding: Binding,
-    pipeline: Pipeline,
-    options: RunOptions,
-    loaded: dict[dg.AssetKey, ResourceFacts],
-) -> Iterator[DltEventType]:
-    if not binding.specs:
-        # Only asset checks are selected: nothing is to be loaded.
-        return
-    outcome = loading_run.run(
-        pipeline,
-        # Resources keep what dlt does to them while it runs: the definition's must stay as it is.
-        binding.source.with_resources(*binding.specs),
-        options,
-        is_retry=_dagster.retry_number(op_context(context)) > 0,
-        log=context.log,
-    )
-    for name, spec in binding.specs.items():
-        facts = outcome.resources[name]
-        loaded[spec.key] = facts
-        yield _event(context, spec, outcome.load, facts)
+@dataclass(frozen=True)
+class _Execution:
+    """One call of `run`: hands the plan to the loading engine, and makes events of its reports."""
+
+    context: RunContext
+    binding: Binding
+    plan: Plan
+    #: What was loaded for each asset, filled as it is committed.
+    loaded: dict[dg.AssetKey, ResourceFacts] = field(default_factory=dict)
+    #: The pipelines that were executed.
+    executed: list[Pipeline] = field(default_factory=list)
+
+    def events(self) -> Iterator[DltEventType]:
+        if not self.plan.source.selected_resources:
+            # Only asset checks are selected, or an earlier attempt has loaded everything.
+            return
+        try:
+            for report in stream(self._work, idle=QUIET, on_idle=self._warn):
+                if isinstance(report, Outcome):
+                    yield from self._committed(report)
+                else:
+                    self.context.log.info(report)
+        except ResourcesFailedError as error:
+            raise dg.Failure(str(error), metadata=_failure_metadata(error)) from error
+
+    def _work(self, report: Callable[[Report], None]) -> None:
+        run_load(self.plan, report, self.context.log)
+
+    def _committed(self, outcome: Outcome) -> Iterator[DltEventType]:
+        self.executed.append(outcome.pipeline)
+        for name, facts in outcome.resources.items():
+            spec = self.binding.specs[name]
+            self.loaded[spec.key] = facts
+            yield _event(self.context, spec, outcome.load, facts)
+
+    def _warn(self, seconds: float) -> None:
+        self.context.log.warning("Nothing has moved for %.0f seconds.", seconds)
+
+
+def _failure_metadata(error: ResourcesFailedError) -> dict[str, Any]:
+    """Return what the page of the failed step shows, with the command to look further."""
+    found: dict[str, Any] = {
+        META_KEY_FAILED_RESOURCES: [each.resource or "?" for each in error.failures],
+    }
+    for failure in error.failures:
+        if failure.pipelines_dir:
+            found[META_KEY_PIPELINES_DIR] = dg.MetadataValue.path(failure.pipelines_dir)
+            found[META_KEY_INSPECT] = (
+                f"dlt pipeline --pipelines-dir {failure.pipelines_dir} {error.pipeline_name} info"
+            )
+    return found
 
 
 def _event(

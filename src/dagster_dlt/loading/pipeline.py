@@ -1,5 +1,6 @@
 """A fresh dlt pipeline for one execution, so that the user's object is never run or changed."""
 
+from pathlib import Path
 from typing import Any
 
 import dlt
@@ -9,10 +10,11 @@ from dagster_dlt import _dlt
 from dagster_dlt.loading.plan import RunOptions
 
 
-def fresh(given: Pipeline, options: RunOptions) -> Pipeline:
+def fresh(given: Pipeline, options: RunOptions, room: Path) -> Pipeline:
     """Return a new pipeline that is like `given` in everything, with the run's own options.
 
-    The name and the working directory stay: they are the identity of the pipeline's state.
+    The name stays: it is the identity of the pipeline's state at the destination. The working
+    directory is below `room`, dlt's `pipelines_dir`, so that no other load shares it.
     `dev_mode` is not passed on, since its effect, a dataset name with a suffix, is already in
     the name that `given` has, and passing it would add a second suffix.
     """
@@ -20,7 +22,7 @@ def fresh(given: Pipeline, options: RunOptions) -> Pipeline:
     # `Any`: dlt's annotations leave out that each of these may be None.
     like_given: dict[str, Any] = {
         "pipeline_name": given.pipeline_name,
-        "pipelines_dir": given.pipelines_dir,
+        "pipelines_dir": str(room),
         "pipeline_salt": given.pipeline_salt,
         "destination": _dlt.with_credentials(
             options.get("destination") or given.destination, options.get("credentials")

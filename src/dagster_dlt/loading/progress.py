@@ -1,0 +1,92 @@
+"""Tells how far dlt is: its own collector, with a line now and then."""
+
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+from dlt.common.runtime.collector_base import Collector
+from typing_extensions import override
+
+#: Counters of dlt that are no tables.
+_TOTALS: Final = {"Resources", "Files", "Jobs"}
+
+
+class Progress(Collector):
+    """Passes everything on to the user's collector, and reports in words.
+
+    Args:
+        inner: The collector that the user's pipeline has.
+        report: Takes a line.
+        every: Seconds between two lines of one stage, at least.
+        clock: Seconds that only go up.
+    """
+
+    def __init__(
+        self,
+        inner: Collector,
+        report: Callable[[str], None],
+        *,
+        every: float = 10.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._inner = inner
+        self._report = report
+        self._every = every
+        self._clock = clock
+        self.step = ""
+        self._began = self._last = clock()
+        self._rows: dict[str, int] = {}
+        self._done: dict[str, int] = {}
+        self._total: dict[str, int] = {}
+
+    @override
+    def update(
+        self,
+        name: str,
+        inc: int = 1,
+        total: int | None = None,
+        inc_total: int | None = None,
+        message: str | None = None,
+        label: str | None = None,
+    ) -> None:
+        """Count, and say so when the last line is old enough."""
+        forwarded: Any = (name, inc, total, inc_total, message, label)
+        self._inner.update(*forwarded)
+        counts = self._done if name in _TOTALS else self._rows
+        if label is None:
+            counts[name] = counts.get(name, 0) + (inc or 0)
+            if total is not None:
+                self._total[name] = total
+            self._total[name] = self._total.get(name, 0) + (inc_total or 0)
+        now = self._clock()
+        if now - self._last >= self._every:
+            self._last = now
+            self._report(self._line(now))
+
+    @override
+    def _start(self, step: str) -> None:
+        self._inner(step).__enter__()
+        self._began = self._last = self._clock()
+        self._rows, self._done, self._total = {}, {}, {}
+
+    @override
+    def _stop(self) -> None:
+        self._inner.__exit__(None, None, None)  # type: ignore[arg-type]  # dlt passes None itself
+        self._report(self._line(self._clock()))
+
+    def _line(self, now: float) -> str:
+        seconds = max(now - self._began, 1e-9)
+        parts = [
+            f"{done:,} of {self._total[name]:,} {name.lower()}"
+            if self._total.get(name)
+            else f"{done:,} {name.lower()}"
+            for name, done in self._done.items()
+        ]
+        tables = {name: rows for name, rows in self._rows.items() if not name.startswith("_dlt")}
+        if tables:
+            rows = sum(tables.values())
+            largest = sorted(tables, key=tables.__getitem__, reverse=True)[:5]
+            each = ", ".join(f"{name} {tables[name]:,}" for name in largest)
+            more = ", …" if len(tables) > len(largest) else ""
+            parts.append(f"{rows:,} rows, {rows / seconds:,.0f} rows/s ({each}{more})")
+        return f"{self.step}, {seconds:.1f} s: {'; '.join(parts) or 'nothing yet'}"
