@@ -51,13 +51,26 @@ def partition_of(context: dg.OpExecutionContext) -> str | None:
     return None
 
 
-def materialized_before(context: dg.OpExecutionContext) -> frozenset[dg.AssetKey]:
-    """Return the assets that earlier attempts of this step have materialized in this run."""
-    if retry_number(context) == 0:
-        return frozenset()
+def resumed_run(context: dg.OpExecutionContext) -> str | None:
+    """Return the id of the run that this one goes on with, if it is a re-execution from failure.
+
+    The UI and run retries tag such a run; Dagster's Python API only gives its plan what the parent
+    run has known. A re-execution of all steps has neither, and is to load everything again.
+    """
+    try:
+        step = context.get_step_execution_context()
+    except DagsterInvalidPropertyError:
+        return None
+    known = step.plan_data.execution_plan.known_state
+    resumes = context.run.is_resume_retry or (known and known.parent_state)
+    return context.run.parent_run_id if resumes else None
+
+
+def materialized_in(
+    context: dg.OpExecutionContext, run_id: str
+) -> dict[dg.AssetKey, dg.AssetMaterialization]:
+    """Return what this step has materialized in a run, the last event of each asset."""
     key = step_key(context)
-    entries = context.instance.all_logs(
-        context.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION
-    )
-    events = [entry.dagster_event for entry in entries if entry.step_key == key]
-    return frozenset(event.asset_key for event in events if event and event.asset_key)
+    entries = context.instance.all_logs(run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION)
+    found = [entry.asset_materialization for entry in entries if entry.step_key == key]
+    return {event.asset_key: event for event in found if event}

@@ -1,6 +1,6 @@
 """`DagsterDltResource`: runs a dlt pipeline and reports what it loaded."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -92,16 +92,22 @@ class DagsterDltResource(dg.ConfigurableResource[Any]):
             pipeline=_dlt.as_pipeline(dlt_pipeline) if dlt_pipeline is not None else None,
             translator=dagster_dlt_translator,
         )
-        execution = _Execution(context, binding, self._plan(context, binding, options))
+        execution = self._execution(context, binding, options)
         return DltEventIterator(
             execution.events(), context, binding.pipeline, execution.loaded, execution.executed
         )
 
-    def _plan(self, context: RunContext, binding: Binding, options: RunOptions) -> Plan:
+    def _execution(
+        self, context: RunContext, binding: Binding, options: RunOptions
+    ) -> "_Execution":
         op = op_context(context)
-        already = _dagster.materialized_before(op)
-        left = [name for name, spec in binding.specs.items() if spec.key not in already]
-        return Plan(
+        retry = _dagster.retry_number(op) > 0
+        parent = _dagster.resumed_run(op)
+        done = _dagster.materialized_in(op, op.run_id) if retry else {}
+        again = _dagster.materialized_in(op, parent) if parent else {}
+        loaded = done.keys() | again.keys()
+        left = [name for name, spec in binding.specs.items() if spec.key not in loaded]
+        plan = Plan(
             given=binding.pipeline,
             # Resources keep what dlt does to them while it runs: the definition's stay as they are.
             source=binding.source.with_resources(*left),
@@ -110,8 +116,11 @@ class DagsterDltResource(dg.ConfigurableResource[Any]):
             partition=_dagster.partition_of(op),
             base=Path(self.workspace_dir) if self.workspace_dir else None,
             on_pending=self.on_pending,
-            is_retry=_dagster.retry_number(op) > 0,
+            is_retry=retry or parent is not None,
         )
+        selected = {spec.key for spec in binding.specs.values()}
+        repeated = [event for key, event in again.items() if key in selected - done.keys()]
+        return _Execution(context, binding, plan, repeated)
 
     def extract_resource_metadata(
         self,
@@ -144,12 +153,18 @@ class _Execution:
     context: RunContext
     binding: Binding
     plan: Plan
+    #: What the run that this one goes on with has loaded.
+    repeated: Sequence[dg.AssetMaterialization]
     #: What was loaded for each asset, filled as it is committed.
     loaded: dict[dg.AssetKey, ResourceFacts] = field(default_factory=dict)
     #: The pipelines that were executed.
     executed: list[Pipeline] = field(default_factory=list)
 
     def events(self) -> Iterator[DltEventType]:
+        for event in self.repeated:
+            # Not loaded again. Without the event Dagster would skip what is downstream of it.
+            self.context.log.info("%s was loaded by the failed run.", event.asset_key)
+            yield dg.MaterializeResult(asset_key=event.asset_key, metadata=event.metadata)
         if not self.plan.source.selected_resources:
             # Only asset checks are selected, or an earlier attempt has loaded everything.
             return
