@@ -154,6 +154,26 @@ def test_a_transformer_is_held_back_with_the_parent_that_failed(pipeline):
     assert "Held back with it: 'parcels'" in failure_text(result)
 
 
+def test_rows_of_a_generator_are_never_lost_by_asking_it_twice(pipeline):
+    @dlt.source(name="shop")
+    def source():
+        def broken():
+            yield {"id": 1}
+            message = "the line is dead"
+            raise ConnectionError(message)
+
+        return (
+            dlt.resource(({"id": number} for number in range(100)), name="once"),
+            dlt.resource(broken, name="broken"),
+            dlt.resource([{"id": 1}], name="again"),
+        )
+
+    result = run(assets_of(source(), pipeline))
+
+    assert materialized(result) == ["again"]
+    assert "Held back with it: 'once'" in failure_text(result)
+
+
 def test_two_resources_that_fail_are_both_named(pipeline):
     shop = Shop(broken="b")
     source = shop.source()

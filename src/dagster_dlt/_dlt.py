@@ -6,7 +6,7 @@ Answers are plain values or frozen facts; nothing here writes to an object it wa
 import inspect
 import logging
 import signal
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -101,6 +101,14 @@ def root_resource_name(resource: DltResource) -> str:
 def parent_resource_name(resource: DltResource) -> str | None:
     """Return the name of the resource that feeds the transformer `resource`, if it is one."""
     return str(resource._pipe.parent.name) if resource.is_transformer else None
+
+
+def can_be_repeated(resource: DltResource) -> bool:
+    """Tell whether the resource can be extracted again from its beginning.
+
+    One that is made of a generator cannot: what an attempt has taken from it is gone.
+    """
+    return not isinstance(resource._pipe.gen, Iterator | AsyncIterator)
 
 
 def function_of(resource: DltResource) -> Callable[..., Any] | None:

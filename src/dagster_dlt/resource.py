@@ -13,7 +13,7 @@ from typing_extensions import Unpack
 
 from dagster_dlt import _dagster, _dlt, metadata
 from dagster_dlt._binding import Binding, RunContext, op_context
-from dagster_dlt._facts import LoadFacts, ResourceFacts
+from dagster_dlt._facts import ResourceFacts
 from dagster_dlt.constants import (
     META_KEY_FAILED_RESOURCES,
     META_KEY_INSPECT,
@@ -164,7 +164,7 @@ class _Execution:
         for event in self.repeated:
             # Not loaded again. Without the event Dagster would skip what is downstream of it.
             self.context.log.info("%s was loaded by the failed run.", event.asset_key)
-            yield dg.MaterializeResult(asset_key=event.asset_key, metadata=event.metadata)
+            yield _event(self.context, event.asset_key, event.metadata)
         if not self.plan.source.selected_resources:
             # Only asset checks are selected, or an earlier attempt has loaded everything.
             return
@@ -185,7 +185,8 @@ class _Execution:
         for name, facts in outcome.resources.items():
             spec = self.binding.specs[name]
             self.loaded[spec.key] = facts
-            yield _event(self.context, spec, outcome.load, facts)
+            found = metadata.load_metadata(outcome.load, facts, spec.metadata)
+            yield _event(self.context, spec.key, found)
 
     def _warn(self, seconds: float) -> None:
         self.context.log.warning("Nothing has moved for %.0f seconds.", seconds)
@@ -205,10 +206,7 @@ def _failure_metadata(error: ResourcesFailedError) -> dict[str, Any]:
     return found
 
 
-def _event(
-    context: RunContext, spec: dg.AssetSpec, load: LoadFacts, facts: ResourceFacts
-) -> DltEventType:
-    found = metadata.load_metadata(load, facts, spec.metadata)
+def _event(context: RunContext, key: dg.AssetKey, found: Mapping[str, Any]) -> DltEventType:
     if op_context(context).has_assets_def:
-        return dg.MaterializeResult(asset_key=spec.key, metadata=found)
-    return dg.AssetMaterialization(asset_key=spec.key, metadata=found)
+        return dg.MaterializeResult(asset_key=key, metadata=found)
+    return dg.AssetMaterialization(asset_key=key, metadata=found)

@@ -117,12 +117,13 @@ class _Load:
         for room in self.workspace.rooms():
             pipeline = self._pipeline(room)
             with _dlt.active(pipeline):
-                if not pipeline.has_pending_data:
-                    continue
                 try:
-                    finished |= self._finish(pipeline, room)
+                    if pipeline.has_pending_data:
+                        finished |= self._finish(pipeline, room)
                 except PipelineStepFailed as error:
                     failures.append(self._failed(error, pipeline, self.plan.source, room))
+                else:
+                    self.workspace.clear(room)
         return frozenset(finished), failures
 
     def _finish(self, pipeline: Pipeline, room: Path) -> set[str]:
@@ -172,6 +173,7 @@ class _Load:
             part
             for part in source.decompose("scc")
             if failure.resource not in part.selected_resources
+            and all(_dlt.can_be_repeated(resource) for resource in part.resources.extracted)
         ]
         apart = {name for part in others for name in part.selected_resources}
         held_back = tuple(name for name in failure.held_back if name not in apart)

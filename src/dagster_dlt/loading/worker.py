@@ -51,9 +51,10 @@ def stream(
     context = contextvars.copy_context()
     thread = threading.Thread(target=context.run, args=(body,), name="dagster-dlt", daemon=True)
     thread.start()
+    ended: _Ended | None = None
     waited = 0.0
     try:
-        while True:
+        while ended is None:
             try:
                 item = handed.get(timeout=idle)
             except Empty:
@@ -62,12 +63,13 @@ def stream(
                 continue
             waited = 0.0
             if isinstance(item, _Ended):
-                break
-            yield item
+                ended = item
+            else:
+                yield item
     finally:
-        if thread.is_alive():
+        if ended is None:
             with _dlt.asked_to_stop():
                 thread.join(PATIENCE)
     thread.join()
-    if item.error is not None:
-        raise item.error
+    if ended.error is not None:
+        raise ended.error

@@ -65,13 +65,18 @@ class Workspace:
         """Leave the room behind, because a package in it waits to be finished."""
         self._kept.add(room)
 
+    def clear(self, room: Path) -> None:
+        """Remove a room in which nothing waits, with the state that a dead load left in it."""
+        if not self.permanent:
+            shutil.rmtree(room, ignore_errors=True)
+
     def leave(self) -> None:
         """Remove what is not kept."""
         if self.permanent:
             return
         for room in self.rooms():
             if room not in self._kept:
-                shutil.rmtree(room, ignore_errors=True)
+                self.clear(room)
         with suppress(OSError):  # something is left in it
             self.path.rmdir()
 
