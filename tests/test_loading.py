@@ -77,9 +77,11 @@ def test_a_cursor_is_kept_when_restoring_is_switched_off(make_pipeline, material
     assets = assets_of(numbers(seen, [1, 2]), pipeline)
 
     materialize(assets)
-    materialize(assets)
+    found = metadata_by_asset(materialize(assets))["dlt_shop_orders"]
 
     assert seen == [None, 2]
+    assert found["dataset_name"] == "raw"
+    assert query(pipeline, "select count(*) from raw.orders") == [(2,)]
 
 
 def test_refresh_set_on_the_pipeline_is_applied(make_pipeline, materialize):

@@ -99,6 +99,9 @@ def test_a_run_with_nothing_new_reports_zero_loaded_and_the_rows_that_are_there(
     found = metadata_by_asset(materialize(assets))["dlt_shop_orders"]
 
     assert (found["rows_loaded"], found["dagster/row_count"]) == (0, 2)
+    assert found["dataset_name"] == "raw"
+    assert found["jobs"] == []
+    assert {"first_run", "started_at", "finished_at", "destination_name"} <= found.keys()
 
 
 def test_a_transformer_loads_without_its_parent(pipeline, materialize):

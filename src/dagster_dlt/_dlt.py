@@ -364,14 +364,16 @@ def can_be_resumed(error: PipelineStepFailed) -> bool:
 
 def load_facts(pipeline: Pipeline, info: LoadInfo) -> LoadFacts:
     """Copy what `info` says of the load as a whole."""
+    location, trace = location_of(pipeline), pipeline.last_trace
     return LoadFacts(
         destination_name=info.destination_name,
         destination_type=info.destination_type,
-        dataset_name=info.dataset_name,
+        # Where there was nothing to load, dlt leaves out the dataset and the times of loading.
+        dataset_name=info.dataset_name or location.dataset,
         first_run=info.first_run,
-        started_at=info.started_at,
-        finished_at=info.finished_at,
-        location=location_of(pipeline),
+        started_at=info.started_at or (trace.started_at if trace else None),
+        finished_at=info.finished_at or (trace.finished_at if trace else None),
+        location=location,
     )
 
 

@@ -38,6 +38,8 @@ def fresh(given: Pipeline, options: RunOptions, room: Path) -> Pipeline:
         pipeline = dlt.pipeline(**like_given, _impl_cls=type(given))
     pipeline.config = given.config
     if not options.get("dataset_name"):
-        # Set, not passed: a layout or suffix from the configuration is in this name already.
-        pipeline.dataset_name = given.dataset_name
+        # Set, not passed: a layout or suffix from the configuration is in this name already. And
+        # set in the state, from which dlt takes the name back at every step.
+        with pipeline.managed_state():
+            pipeline.dataset_name = given.dataset_name
     return pipeline
