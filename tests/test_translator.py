@@ -85,15 +85,7 @@ def test_a_pattern_that_cannot_be_filled_is_refused_when_it_is_written(pattern, 
         DagsterDltTranslatorSettings(key=pattern)
 
 
-# Dagster takes dots in keys from 1.13.5 on.
-TAKES_DOTS = "." not in dg.AssetKey("a.b").to_python_identifier()
-
-
-@given(
-    name=st.text(min_size=1, max_size=30).filter(
-        lambda n: n.strip() and (TAKES_DOTS or "." not in n)
-    )
-)
+@given(name=st.text(min_size=1, max_size=30).filter(str.strip))
 def test_any_resource_name_becomes_a_key_that_dagster_takes(name):
     data = DltResourceTranslatorData(resource=dlt.resource([1], name=name))
 

@@ -1,5 +1,7 @@
 """Every private Dagster name we use, each with its reason; the only file that may."""
 
+from typing import Final
+
 import dagster as dg
 
 # What a context answers with where it has no step, which `dagster` does not export.
@@ -7,6 +9,12 @@ from dagster._core.errors import DagsterInvalidPropertyError
 
 # `dagster` offers the registry without exporting it by name, so type checkers do not see it there.
 from dagster_shared.libraries import DagsterLibraryRegistry
+from packaging.version import Version
+
+#: Characters that an asset key cannot have; dots are taken from 1.13.5 on.
+NOT_IN_KEYS: Final = (
+    r"[^A-Za-z0-9_.-]" if Version(dg.__version__) >= Version("1.13.5") else r"[^A-Za-z0-9_-]"
+)
 
 
 def register_library(name: str, version: str) -> None:

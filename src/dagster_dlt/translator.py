@@ -13,7 +13,7 @@ from dlt.common.destination import Destination
 from dlt.extract import DltResource, DltSource
 from dlt.pipeline.pipeline import Pipeline
 
-from dagster_dlt import _dlt
+from dagster_dlt import _dagster, _dlt
 from dagster_dlt._facts import Location
 from dagster_dlt._legacy import SupersededGetters, apply_overridden
 from dagster_dlt.errors import (
@@ -251,7 +251,7 @@ class DagsterDltTranslator(SupersededGetters):
 
 def _key(parts: Sequence[str]) -> dg.AssetKey:
     """Return the parts as a key, with `_` for what Dagster does not allow in one."""
-    return dg.AssetKey([re.sub(r"[^A-Za-z0-9_.-]", "_", part) for part in parts])
+    return dg.AssetKey([re.sub(_dagster.NOT_IN_KEYS, "_", part) for part in parts])
 
 
 def _fields(part: str) -> list[str]:
