@@ -2,6 +2,7 @@
 
 import os
 import stat
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +16,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dagster_dlt import DagsterDltResource
-from dagster_dlt.loading.workspace import RETENTION, Scope, adopt_state, claim
+from dagster_dlt.loading.workspace import (
+    RETENTION,
+    Scope,
+    adopt_state,
+    claim,
+    claim_permanent,
+)
 from sources import assets_of, metadata_by_asset, one, query
 
 SCOPE = Scope("shop", "duckdb|warehouse", "raw", "load")
@@ -123,6 +130,24 @@ scopes = st.builds(
 @given(one=scopes, other=scopes)
 def test_two_scopes_share_a_folder_only_if_they_are_the_same(one, other):
     assert (one.folder == other.folder) == (one == other)
+
+
+def test_a_load_whose_state_is_held_by_another_says_so_and_waits(tmp_path):
+    order: list[str] = []
+    waiting = threading.Event()
+
+    def second():
+        with claim_permanent(tmp_path, "shop", waiting.set):
+            order.append("second")
+
+    with claim_permanent(tmp_path, "shop", lambda: None):
+        thread = threading.Thread(target=second)
+        thread.start()
+        assert waiting.wait(10)
+        order.append("first")
+    thread.join(10)
+
+    assert order == ["first", "second"]
 
 
 def test_state_of_dlts_own_directory_is_taken_over_once(tmp_path):

@@ -66,7 +66,7 @@ def run(plan: Plan, report: Callable[[Report], None], log: logging.Logger) -> No
         PendingPackagesError: packages are pending, and the plan is to fail on them.
         PipelineStepFailed: the destination could not be asked for the pipeline's state.
     """
-    with _workspace(plan) as workspace:
+    with _workspace(plan, log) as workspace:
         load = _Load(plan, workspace, report, log)
         finished, failures = load.finish_pending()
         skipped = finished if plan.is_retry else frozenset()
@@ -77,8 +77,13 @@ def run(plan: Plan, report: Callable[[Report], None], log: logging.Logger) -> No
         raise ResourcesFailedError(plan.given.pipeline_name, failures) from failures[0].error
 
 
-def _workspace(plan: Plan) -> AbstractContextManager[Workspace]:
+def _workspace(plan: Plan, log: logging.Logger) -> AbstractContextManager[Workspace]:
     """Return the directory for this load, by where the pipeline's state lives."""
+
+    def tell() -> None:
+        log.info("Waiting for another load of pipeline %r, which has its state.", name)
+
+    name = plan.given.pipeline_name
     own = Path(plan.given.pipelines_dir)
     asked = plan.given
     if PIPELINE_OPTIONS & plan.options.keys():
@@ -86,10 +91,10 @@ def _workspace(plan: Plan) -> AbstractContextManager[Workspace]:
             asked = fresh(plan.given, plan.options, Path(elsewhere))
     if _dlt.keeps_data_in_working_dir(asked):
         # DuckDB's `:pipeline:`: the data are in dlt's own directory, so the load is there too.
-        return claim_permanent(own, asked.pipeline_name)
+        return claim_permanent(own, name, tell)
     base = plan.base or own / FOLDER
     scope = Scope(
-        asked.pipeline_name,
+        name,
         _dlt.identity_of(asked),
         asked.dataset_name,
         plan.step,
@@ -98,9 +103,9 @@ def _workspace(plan: Plan) -> AbstractContextManager[Workspace]:
     if _dlt.restores_state(asked):
         return claim(base, scope)
     state = replace(scope, step="state", partition=None)
-    path = base / scope.pipeline / f"state-{state.folder}"
-    adopt_state(Path(plan.given.working_dir), path / scope.pipeline)
-    return claim_permanent(path, scope.pipeline)
+    path = base / name / f"state-{state.folder}"
+    adopt_state(Path(plan.given.working_dir), path / name)
+    return claim_permanent(path, name, tell)
 
 
 @dataclass(frozen=True)

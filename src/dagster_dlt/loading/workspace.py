@@ -5,7 +5,7 @@ dlt has no lock of its own: two processes in one working directory load every fi
 
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import astuple, dataclass, field
 from hashlib import sha256
@@ -105,11 +105,25 @@ def claim(base: Path, scope: Scope) -> Iterator[Workspace]:
 
 
 @contextmanager
-def claim_permanent(path: Path, pipeline: str) -> Iterator[Workspace]:
-    """Hold a directory that keeps state between runs; waits until others are done with it."""
+def claim_permanent(path: Path, pipeline: str, on_wait: Callable[[], None]) -> Iterator[Workspace]:
+    """Hold a directory that keeps state between runs; wait while another load holds it.
+
+    Args:
+        path: The directory.
+        pipeline: Name of the pipeline whose state is in it.
+        on_wait: Called once, before waiting.
+    """
     _make(path)
-    with FileLock(path / f"{pipeline}.lock", mode=0o600):
+    lock = FileLock(path / f"{pipeline}.lock", mode=0o600)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        on_wait()
+        lock.acquire()
+    try:
         yield Workspace(path, permanent=True)
+    finally:
+        lock.release()
 
 
 def adopt_state(old: Path, new: Path) -> None:
