@@ -30,11 +30,12 @@ ui: $(READY) ## Serve the flights example in Dagster's UI, until interrupted
 test: $(READY) ## Run the tests; ARGS="-k name" goes to pytest
 	$(BIN)/python -m pytest $(ARGS)
 
-check: $(READY) ## Lint, format, types and the direction of imports
+check: $(READY) ## Lint, format, types, direction of imports, public surface and code blocks of the docs
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m pytest -q tests/test_exported_members.py README.md CONTRIBUTING.md docs
 
 test-matrix: $(MATRIX_READY) ## Run the tests on the oldest and newest dagster, dlt and Python found here
 	.venv-matrix/bin/nox $(ARGS)
