@@ -22,9 +22,13 @@ class Inner(Collector):
 
     def __init__(self) -> None:
         self.seen: list[object] = []
+        self.steps: list[str] = []
 
     def update(self, *counted, **_more):
         self.seen.append(counted[:3])
+
+    def on_start_trace_step(self, _trace, step, _pipeline):
+        self.steps.append(step)
 
     def _start(self, step):
         self.seen.append(step)
@@ -58,6 +62,15 @@ def test_the_users_own_collector_hears_everything():
         progress.update("Jobs", 1, 4)
 
     assert inner.seen == ["Load shop", ("Jobs", 1, 4), "stop"]
+
+
+def test_the_users_own_collector_is_told_of_every_step(make_pipeline, materialize):
+    inner = Inner()
+
+    materialize(assets_of(shop(), make_pipeline(progress=inner)))
+
+    assert [step for step in inner.steps if step != "sync"] == ["extract", "normalize", "load"]
+    assert "Extract shop" in inner.seen
 
 
 def test_the_event_log_says_how_far_a_load_is(pipeline):

@@ -64,6 +64,26 @@ class Progress(Collector):
             self._report(self._line(now))
 
     @override
+    def on_start_trace(self, *traced: Any) -> None:
+        """Pass the begin of a trace on."""
+        self._inner.on_start_trace(*traced)
+
+    @override
+    def on_start_trace_step(self, *traced: Any) -> None:
+        """Pass the begin of a step on."""
+        self._inner.on_start_trace_step(*traced)
+
+    @override
+    def on_end_trace_step(self, *traced: Any) -> None:
+        """Pass the end of a step on."""
+        self._inner.on_end_trace_step(*traced)
+
+    @override
+    def on_end_trace(self, *traced: Any) -> None:
+        """Pass the end of a trace on."""
+        self._inner.on_end_trace(*traced)
+
+    @override
     def _start(self, step: str) -> None:
         self._inner(step).__enter__()
         self._began = self._last = self._clock()
