@@ -5,7 +5,9 @@ from typing import Any
 
 import dagster as dg
 import dlt
+import pytest
 from dlt.extract import DltSource
+from dlt.pipeline.exceptions import PipelineStepFailed
 from dlt.pipeline.pipeline import Pipeline
 
 from dagster_dlt import DagsterDltResource, dlt_assets
@@ -69,3 +71,16 @@ def query(pipeline: Pipeline, sql: str) -> list[tuple[Any, ...]]:
     """Return the rows of a query at the pipeline's destination."""
     with pipeline.sql_client() as client:
         return [tuple(row) for row in client.execute_sql(sql) or []]
+
+
+def outage(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the next load fail as it does when the network is gone."""
+    load = Pipeline.load
+    left = [OSError("the network is gone")]
+
+    def failing_once(self: Pipeline, *args: Any, **kwargs: Any) -> Any:
+        if left:
+            raise PipelineStepFailed(self, "load", "1", left.pop())
+        return load(self, *args, **kwargs)
+
+    monkeypatch.setattr(Pipeline, "load", failing_once)

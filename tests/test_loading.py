@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dagster_dlt import DagsterDltResource, DltEventIterator, RunOptions, _dlt, dlt_assets
-from sources import assets_of, metadata_by_asset, one, query, shop
+from sources import assets_of, metadata_by_asset, one, outage, query, shop
 
 # A table that takes no new columns once it is there.
 FROZEN = {"schema_contract": {"columns": "freeze"}}
@@ -200,15 +200,7 @@ def test_a_package_left_by_an_outage_is_finished_first(
 
         return orders
 
-    load = Pipeline.load
-    outages = [OSError("the network is gone")]
-
-    def failing_once(self, *args, **kwargs):
-        if outages:
-            raise PipelineStepFailed(self, "load", "1", outages.pop())
-        return load(self, *args, **kwargs)
-
-    monkeypatch.setattr(Pipeline, "load", failing_once)
+    outage(monkeypatch)
     policy = dg.RetryPolicy(max_retries=1) if same_run else None
     assets = assets_of(source(), pipeline, retry_policy=policy)
     if not same_run:
@@ -224,10 +216,10 @@ def test_a_package_left_by_an_outage_is_finished_first(
 
 
 def test_an_outage_may_be_resumed_and_a_refusal_may_not(pipeline):
-    outage = PipelineStepFailed(pipeline, "load", "1", DestinationTransientException("later"))
+    passing = PipelineStepFailed(pipeline, "load", "1", DestinationTransientException("later"))
     refusal = PipelineStepFailed(pipeline, "normalize", "1", ValueError("never"))
 
-    assert _dlt.can_be_resumed(outage)
+    assert _dlt.can_be_resumed(passing)
     assert not _dlt.can_be_resumed(refusal)
 
 

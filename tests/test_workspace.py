@@ -10,8 +10,6 @@ from pathlib import Path
 import dagster as dg
 import dlt
 import pytest
-from dlt.pipeline.exceptions import PipelineStepFailed
-from dlt.pipeline.pipeline import Pipeline
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -23,7 +21,7 @@ from dagster_dlt.loading.workspace import (
     claim,
     claim_permanent,
 )
-from sources import assets_of, metadata_by_asset, one, query
+from sources import assets_of, metadata_by_asset, one, outage, query
 
 SCOPE = Scope("shop", "duckdb|warehouse", "raw", "load")
 
@@ -161,19 +159,6 @@ def test_state_of_dlts_own_directory_is_taken_over_once(tmp_path):
 
     assert (new / "state.json").read_text(encoding="utf-8") == "1"
     assert folders(new) == ["schemas"]
-
-
-def outage(monkeypatch) -> None:
-    """Let the next load fail as it does when the network is gone."""
-    load = Pipeline.load
-    left = [OSError("the network is gone")]
-
-    def failing_once(self, *args, **kwargs):
-        if left:
-            raise PipelineStepFailed(self, "load", "1", left.pop())
-        return load(self, *args, **kwargs)
-
-    monkeypatch.setattr(Pipeline, "load", failing_once)
 
 
 def test_a_package_left_for_development_is_never_loaded_into_production(

@@ -14,7 +14,7 @@ from dlt.extract import DltResource, DltSource
 from dlt.pipeline.pipeline import Pipeline
 
 from dagster_dlt import _dlt
-from dagster_dlt._binding import binding_metadata
+from dagster_dlt._binding import binding_metadata, specs_by_resource
 from dagster_dlt.constants import DAGSTER_CODE_REFERENCES, DAGSTER_TABLE_NAME, META_KEY_TABLE
 from dagster_dlt.errors import (
     DuplicateAssetKeyError,
@@ -23,7 +23,7 @@ from dagster_dlt.errors import (
     UnannotatedParameterError,
     UnknownResourceError,
 )
-from dagster_dlt.translator import DagsterDltTranslator, DltResourceTranslatorData
+from dagster_dlt.translator import DagsterDltTranslator
 
 
 def dlt_assets(
@@ -156,13 +156,7 @@ def build_dlt_asset_specs(
     for configured in translator.settings.resources:
         if configured not in source.resources:
             raise UnknownResourceError(source.name, configured, list(source.resources))
-    location = _dlt.location_of(pipeline)
-    specs = {
-        name: translator.get_asset_spec(
-            DltResourceTranslatorData(resource, pipeline, source=source, location=location)
-        )
-        for name, resource in resources.items()
-    }
+    specs = specs_by_resource(source, pipeline, translator)
     _check_keys(specs)
     return [
         spec.merge_attributes(
