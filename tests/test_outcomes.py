@@ -6,7 +6,7 @@ import dagster as dg
 import dlt
 
 from dagster_dlt import DagsterDltResource, dlt_assets
-from sources import assets_of, metadata_by_asset, query
+from sources import assets_of, metadata_by_asset, one, query
 
 NAMES = ("a", "b", "c", "d", "e")
 
@@ -222,6 +222,23 @@ def test_a_failure_at_the_destination_is_named_and_its_package_kept(pipeline, tm
     assert (
         metadata["dagster_dlt/inspect"].value == f"dlt pipeline --pipelines-dir {folder} shop info"
     )
+
+
+def test_a_package_that_can_never_be_loaded_does_not_fail_the_runs_after_it(pipeline):
+    with pipeline.sql_client() as client:
+        client.execute_sql("create schema raw")
+        client.execute_sql(
+            "create table raw.orders (id varchar check (length(id) < 3), _dlt_load_id varchar, "
+            "_dlt_id varchar)"
+        )
+    text = {"columns": {"id": {"data_type": "text"}}}
+
+    refused = run(assets_of(one("orders", [{"id": "too long"}], **text), pipeline))
+    after = run(assets_of(one("orders", [{"id": "ok"}], **text), pipeline))
+
+    assert not refused.success
+    assert after.success
+    assert query(pipeline, "select id from raw.orders") == [("ok",)]
 
 
 def test_rows_of_a_committed_package_are_reported_while_another_is_extracted(pipeline):
