@@ -31,7 +31,15 @@ from dlt.extract.reference import SourceFactory
 from dlt.pipeline.exceptions import PipelineStepFailed
 from dlt.pipeline.pipeline import Pipeline
 
-from dagster_dlt._facts import Column, LoadFacts, Location, ResourceFacts, ResourceFailure, Table
+from dagster_dlt._facts import (
+    Column,
+    Home,
+    LoadFacts,
+    Location,
+    ResourceFacts,
+    ResourceFailure,
+    Table,
+)
 from dagster_dlt.errors import NotADltPipelineError, NotADltSourceError, SourceNotCalledError
 
 logger = logging.getLogger(__name__)
@@ -177,7 +185,7 @@ def location_of(pipeline: Pipeline) -> Location:
     """
     schema = any_schema(pipeline)
     try:
-        client = _client(pipeline)
+        client = _client(pipeline, schema)
     except Exception as error:  # noqa: BLE001 - descriptive only; drivers raise what they like
         logger.debug("no client for pipeline %r: %s", pipeline.pipeline_name, type(error).__name__)
         name = pipeline.dataset_name
@@ -249,36 +257,27 @@ def active(pipeline: Pipeline) -> Iterator[None]:
         yield
 
 
-def identity_of(pipeline: Pipeline) -> str:
-    """Return what tells the pipeline's destination from others: no secrets, no dataset."""
-    config = _client(pipeline).config
+def home_of(pipeline: Pipeline) -> Home:
+    """Return where data and state of `pipeline` live; builds a client, but opens no connection."""
+    client = _client(pipeline, any_schema(pipeline))
+    config = client.config
     try:
         location = config.data_location()
     except Exception:  # noqa: BLE001 - destinations that have none say so in their own ways
         location = str(config)
     database = getattr(getattr(config, "credentials", None), "database", None)
     parts = (config.destination_type, config.destination_name, location, database)
-    return "|".join(map(str, parts))
-
-
-def restores_state(pipeline: Pipeline) -> bool:
-    """Tell whether `pipeline` gets its state back from the destination."""
-    return bool(pipeline.config.restore_from_destination) and isinstance(
-        _client(pipeline), WithStateSync
+    return Home(
+        destination="|".join(map(str, parts)),
+        restores_state=bool(pipeline.config.restore_from_destination)
+        and isinstance(client, WithStateSync),
+        in_working_dir=isinstance(database, str)
+        and Path(pipeline.working_dir).resolve() in Path(database).resolve().parents,
     )
 
 
-def keeps_data_in_working_dir(pipeline: Pipeline) -> bool:
-    """Tell whether the destination's data are in the pipeline's own directory (`:pipeline:`)."""
-    credentials = getattr(_client(pipeline).config, "credentials", None)
-    database = getattr(credentials, "database", None)
-    if not isinstance(database, str):
-        return False
-    return Path(pipeline.working_dir).resolve() in Path(database).resolve().parents
-
-
-def _client(pipeline: Pipeline) -> JobClientBase:
-    client, _ = pipeline._get_destination_clients(any_schema(pipeline))
+def _client(pipeline: Pipeline, schema: Schema) -> JobClientBase:
+    client, _ = pipeline._get_destination_clients(schema)
     return client
 
 

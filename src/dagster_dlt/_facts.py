@@ -39,6 +39,18 @@ class Location:
 
 
 @dataclass(frozen=True)
+class Home:
+    """Where the data and the state of a pipeline live."""
+
+    #: What tells the destination from others: no dataset. Only ever shown as a digest.
+    destination: str
+    #: The pipeline gets its state back from the destination.
+    restores_state: bool
+    #: The data are in the pipeline's own working directory (DuckDB's `:pipeline:`).
+    in_working_dir: bool
+
+
+@dataclass(frozen=True)
 class LoadFacts:
     """What one load did as a whole."""
 

@@ -89,18 +89,13 @@ def _workspace(plan: Plan, log: logging.Logger) -> AbstractContextManager[Worksp
     if PIPELINE_OPTIONS & plan.options.keys():
         with TemporaryDirectory() as elsewhere:
             asked = fresh(plan.given, plan.options, Path(elsewhere))
-    if _dlt.keeps_data_in_working_dir(asked):
-        # DuckDB's `:pipeline:`: the data are in dlt's own directory, so the load is there too.
+    home = _dlt.home_of(asked)
+    if home.in_working_dir:
+        # The data are in dlt's own directory, so the load is there too.
         return claim_permanent(own, name, tell)
     base = plan.base or own / FOLDER
-    scope = Scope(
-        name,
-        _dlt.identity_of(asked),
-        asked.dataset_name,
-        plan.step,
-        plan.partition,
-    )
-    if _dlt.restores_state(asked):
+    scope = Scope(name, home.destination, asked.dataset_name, plan.step, plan.partition)
+    if home.restores_state:
         return claim(base, scope)
     state = replace(scope, step="state", partition=None)
     path = base / name / f"state-{state.folder}"
