@@ -27,6 +27,25 @@ class Table:
 
 
 @dataclass(frozen=True)
+class Chain:
+    """The table of a resource and those nested in it, as dlt loads them: together."""
+
+    resource: str
+    #: Name of each table with the name of the one it is nested in, outermost first.
+    tables: tuple[tuple[str, str | None], ...]
+
+    @property
+    def root(self) -> str:
+        """Name of the outermost table."""
+        return self.tables[0][0]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of all tables, outermost first."""
+        return tuple(name for name, _ in self.tables)
+
+
+@dataclass(frozen=True)
 class Location:
     """Where a pipeline writes: the parts in front of a table's name, as far as they are known."""
 
@@ -80,7 +99,7 @@ class ResourceFailure:
     #: dlt's `pipelines_dir` in which the package waits to be finished, if one does.
     pipelines_dir: str | None
     #: What dlt raised; lost when the failure is pickled, since it may hold connections.
-    error: BaseException | None
+    error: BaseException | None = field(repr=False)
 
     def __reduce__(self) -> tuple[type["ResourceFailure"], tuple[object, ...]]:
         values = [getattr(self, item.name) for item in fields(self) if item.name != "error"]

@@ -9,6 +9,10 @@ META_KEY_TRANSLATOR: Final = "dagster_dlt/translator"
 #: Name of the dlt resource behind an asset. Set on every spec and event, so that an asset finds
 #: its resource again whatever its key became.
 META_KEY_RESOURCE: Final = "dagster_dlt/resource"
+#: The same, as a list, on the event of an asset that stands for several resources.
+META_KEY_RESOURCES: Final = "dagster_dlt/resources"
+#: Which call of `run` an event is of, in a step that has several for one asset.
+META_KEY_CALL: Final = "dagster_dlt/call"
 #: Qualified name of the asset's table where another asset already carries it as
 #: `dagster/table_name`: Dagster refuses one storage location on two assets.
 META_KEY_TABLE: Final = "dagster_dlt/table"
@@ -19,6 +23,8 @@ META_KEY_TABLES: Final = "dagster_dlt/tables"
 META_KEY_FAILED_RESOURCES: Final = "dagster_dlt/failed_resources"
 META_KEY_PIPELINES_DIR: Final = "dagster_dlt/pipelines_dir"
 META_KEY_INSPECT: Final = "dagster_dlt/inspect"
+#: On a failed step: URLs of the archives in which packages wait for another machine.
+META_KEY_PARKED: Final = "dagster_dlt/parked"
 
 DAGSTER_TABLE_NAME: Final = "dagster/table_name"
 DAGSTER_STORAGE_KIND: Final = "dagster/storage_kind"

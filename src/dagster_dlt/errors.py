@@ -17,12 +17,22 @@
     │   ├── ObjectNotFoundError           a path that leads to no object
     │   ├── ConflictingLoadsError         two loads that define one asset
     │   └── ScaffoldError                 a scaffold that cannot be written
-    └── RunError                          a run that cannot start, or did not load everything
-        ├── UnboundRunError               no source and pipeline to load
-        ├── ResourceNotInSourceError      a run-time source without a selected resource
-        ├── UnknownRunOptionError         an option that dlt's `Pipeline.run` does not have
-        ├── PendingPackagesError          packages of an earlier run, where they are not wanted
-        └── ResourcesFailedError          resources that were not loaded, each with its cause
+    ├── RunError                          a run that cannot start, or did not load everything
+    │   ├── NotARunContextError           a context of something that cannot load
+    │   ├── UnboundRunError               no source and pipeline to load
+    │   ├── ResourceNotInSourceError      a run-time source without a selected resource
+    │   ├── UnknownRunOptionError         an option that dlt's `Pipeline.run` does not have
+    │   ├── PendingPackagesError          packages of an earlier run, where they are not wanted
+    │   ├── PackagesLeftBehindError       packages of dlt alone, whose cursors would move in
+    │   ├── WorkspaceProtocolError        a workspace_dir whose filesystem is not installed
+    │   ├── ParkingError                  parked packages that cannot be fetched or removed
+    │   ├── LoadTakenBackError            a load that another run took for dead
+    │   └── ResourcesFailedError          resources that were not loaded, each with its cause
+    └── CommandError                      the command `dagster-dlt` cannot do what it is asked
+        ├── PipelineNotFoundError         no pipeline, or several, where it was told to look
+        ├── NothingMatchesError           no package, load or cursor of that name
+        ├── RefusedError                  a change that would not be safe
+        └── DestinationFailedError        a destination that does not answer
 
 Errors keep what they are about as attributes, build their text from it, and survive pickling,
 since Dagster moves them between processes.
@@ -287,6 +297,21 @@ class RunError(DagsterDltError):
     """A run cannot start, or did not load everything that was selected."""
 
 
+class NotARunContextError(RunError):
+    """`DagsterDltResource.run` was given something else than the context of an asset or an op."""
+
+    def __init__(self, type_name: str) -> None:
+        self.type_name = type_name
+        super().__init__(type_name)
+
+    def __str__(self) -> str:
+        return (
+            f"run() is given a {self.type_name!r} as its context, and loads for an asset or an op "
+            "only. Pass the `context` of the function under @dlt_assets, @dg.multi_asset, "
+            "@dg.asset or @dg.op."
+        )
+
+
 class UnboundRunError(RunError):
     """`DagsterDltResource.run` has no source, no pipeline or no asset to load into."""
 
@@ -350,17 +375,163 @@ class PendingPackagesError(RunError):
         )
 
 
+class WorkspaceProtocolError(RunError):
+    """`workspace_dir` is a URL that no installed filesystem opens."""
+
+    def __init__(self, protocol: str, problem: str, known: Sequence[str]) -> None:
+        self.protocol = protocol
+        self.problem = problem
+        self.known = tuple(known)
+        super().__init__(protocol, problem, self.known)
+
+    def __str__(self) -> str:
+        hint = "" if self.protocol in self.known else nearest(self.protocol, self.known)
+        return (
+            f"workspace_dir is a URL that begins with '{self.protocol}://', which fsspec cannot "
+            f"open: {self.problem}.{hint} Without a URL, give a directory."
+        )
+
+
+class ParkingError(RunError):
+    """The place where packages are parked cannot be used as it must be."""
+
+    def __init__(self, url: str, problem: str, remedy: str) -> None:
+        self.url = url
+        self.problem = problem
+        self.remedy = remedy
+        super().__init__(url, problem, remedy)
+
+    def __str__(self) -> str:
+        return f"Packages parked at {self.url!r} {self.problem}. {self.remedy}."
+
+
+class LoadTakenBackError(RunError):
+    """Another run took a load for dead while it went on, and took its rows back."""
+
+    def __init__(self, load_id: str, resources: Sequence[str]) -> None:
+        self.load_id = load_id
+        self.resources = tuple(resources)
+        super().__init__(load_id, self.resources)
+
+    def __str__(self) -> str:
+        return (
+            f"Load {self.load_id} of {listed(self.resources)} gave no sign of life for so long "
+            "that another run took its rows back. Nothing of it counts as loaded. Run it again."
+        )
+
+
+class PackagesLeftBehindError(RunError):
+    """Cursors would move in from dlt's directory, and leave rows of pending packages there."""
+
+    def __init__(self, pipeline_name: str, packages: Sequence[str], pipelines_dir: str) -> None:
+        self.pipeline_name = pipeline_name
+        self.packages = tuple(packages)
+        self.pipelines_dir = pipelines_dir
+        super().__init__(pipeline_name, self.packages, pipelines_dir)
+
+    def __str__(self) -> str:
+        command = f"dlt pipeline --pipelines-dir {self.pipelines_dir} {self.pipeline_name}"
+        return (
+            f"Pipeline {self.pipeline_name!r} has its cursors on this disk, in "
+            f"{self.pipelines_dir}, and they are ahead of load packages {listed(self.packages)}, "
+            "which are pending there. Load those with `pipeline.load()`, or abort them with "
+            f"`{command} abort-packages`, and run again."
+        )
+
+
 class ResourcesFailedError(RunError):
     """Some resources were not loaded; those that were are reported before it is raised."""
 
-    def __init__(self, pipeline_name: str, failures: Sequence[ResourceFailure]) -> None:
+    def __init__(
+        self,
+        pipeline_name: str,
+        failures: Sequence[ResourceFailure],
+        parked: Sequence[str] = (),
+    ) -> None:
         self.pipeline_name = pipeline_name
         self.failures = tuple(failures)
-        super().__init__(pipeline_name, self.failures)
+        self.parked = tuple(parked)
+        super().__init__(pipeline_name, self.failures, self.parked)
 
     def __str__(self) -> str:
         lines = "\n".join(f"- {_told(failure)}" for failure in self.failures)
         return f"Pipeline {self.pipeline_name!r} did not load everything:\n{lines}"
+
+
+class CommandError(DagsterDltError, ClickException):
+    """The command `dagster-dlt` cannot do what it is asked; shown without a traceback."""
+
+    def __init__(self, *about: object) -> None:
+        ClickException.__init__(self, str(self))
+        # Set again: pickling calls the class with these.
+        self.args = about
+
+
+class PipelineNotFoundError(CommandError):
+    """Where the command was told to look there is no dlt pipeline, or more than one."""
+
+    exit_code = 2
+
+    def __init__(self, looked_in: str, problem: str, known: Sequence[str] = ()) -> None:
+        self.looked_in = looked_in
+        self.problem = problem
+        self.known = tuple(known)
+        super().__init__(looked_in, problem, self.known)
+
+    def __str__(self) -> str:
+        remedy = (
+            f"Choose one with --pipeline: {listed(self.known)}."
+            if self.known
+            else "Name a module with -m, or a file with -f, that has Dagster definitions of dlt "
+            "assets, or dlt pipelines, at its top level."
+        )
+        return f"{self.looked_in} {self.problem}. {remedy}"
+
+
+class NothingMatchesError(CommandError):
+    """There is no package, load or cursor by the name that the command was given."""
+
+    def __init__(self, pipeline_name: str, kind: str, name: str, known: Sequence[str]) -> None:
+        self.pipeline_name = pipeline_name
+        self.kind = kind
+        self.name = name
+        self.known = tuple(known)
+        super().__init__(pipeline_name, kind, name, self.known)
+
+    def __str__(self) -> str:
+        return (
+            f"Pipeline {self.pipeline_name!r} has no {self.kind} {self.name!r}."
+            f"{nearest(self.name, self.known)} It has {listed(self.known)}."
+        )
+
+
+class RefusedError(CommandError):
+    """A change that the command was asked for would not be safe, or has no meaning."""
+
+    def __init__(self, subject: str, problem: str, remedy: str) -> None:
+        self.subject = subject
+        self.problem = problem
+        self.remedy = remedy
+        super().__init__(subject, problem, remedy)
+
+    def __str__(self) -> str:
+        return f"{self.subject} {self.problem}. {self.remedy}."
+
+
+class DestinationFailedError(CommandError):
+    """The destination, or dlt on its behalf, failed while the command was at work."""
+
+    def __init__(self, pipeline_name: str, cause: str) -> None:
+        self.pipeline_name = pipeline_name
+        self.cause = cause
+        super().__init__(pipeline_name, cause)
+
+    def __str__(self) -> str:
+        cause = " ".join(self.cause.split()).rstrip(".")
+        return (
+            f"The destination of pipeline {self.pipeline_name!r} cannot be used: {cause}. Run the "
+            "command where the pipeline's credentials are, and nothing else has its file open."
+        )
 
 
 def _told(failure: ResourceFailure) -> str:
