@@ -1,10 +1,11 @@
 # One word per action; CI says the same words. `make` alone lists them.
 #
-# demo, test, check, bench and ui need only python3 (3.10 to 3.14, with venv) and make: they set
-# up .venv themselves, once, and again when pyproject.toml or constraints.txt has changed.
+# demo, test, soak, check, bench and ui need only python3 (3.10 to 3.14, with venv) and make: they
+# set up .venv themselves, once, and again when pyproject.toml or constraints.txt has changed.
 
 PYTHON ?= python3
 ARGS ?=
+N ?= 50
 UPGRADE ?=
 
 BIN := .venv/bin
@@ -15,7 +16,7 @@ PIP := -m pip --disable-pip-version-check
 PINNED := --constraint constraints.txt --build-constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo ui test check test-matrix bench constraints clean
+.PHONY: help demo ui test soak check test-matrix bench constraints clean
 
 help: ## List the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -29,6 +30,9 @@ ui: $(READY) ## Serve the flights example in Dagster's UI, until interrupted
 
 test: $(READY) ## Run the tests; ARGS="-k name" goes to pytest
 	$(BIN)/python -m pytest $(ARGS)
+
+soak: $(READY) ## Kill N loads for each destination, with and without its disk, and look for damage
+	@$(BIN)/python tests/kills/soak.py --rounds $(N) $(ARGS)
 
 check: $(READY) ## Lint, format, types, direction of imports, public surface and code blocks of the docs
 	$(BIN)/ruff check

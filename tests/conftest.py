@@ -1,6 +1,7 @@
 """Fixtures for all tests: pipelines that live below the test's own folder, and tiny sources."""
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import dagster as dg
@@ -9,6 +10,8 @@ import pytest
 from dlt.pipeline.pipeline import Pipeline
 
 from dagster_dlt import DagsterDltResource
+from places import Place
+from postgres import server
 
 
 @pytest.fixture(autouse=True)
@@ -16,6 +19,8 @@ def _alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep dlt off the network and away from the configuration of whoever runs the tests."""
     monkeypatch.setenv("RUNTIME__DLTHUB_TELEMETRY", "false")
     monkeypatch.setenv("RUNTIME__LOG_LEVEL", "CRITICAL")
+    # dlt reads the level once in a process, and a command of ours may have been the first.
+    logging.getLogger("dlt").setLevel(logging.CRITICAL)
     monkeypatch.setenv("DLT_DATA_DIR", str(tmp_path / "dlt"))
     monkeypatch.setenv("DAGSTER_DISABLE_TELEMETRY", "1")
     monkeypatch.chdir(tmp_path)
@@ -50,3 +55,20 @@ def materialize() -> Callable[..., dg.ExecuteInProcessResult]:
         return dg.materialize(list(assets), resources=provided, **options)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Callable[..., str]]:
+    """Return a function that makes a PostgreSQL database and returns its URL."""
+    with server() as make:
+        yield make
+
+
+@pytest.fixture(params=["duckdb", "sqlite", "postgres"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+    """Return an empty destination of each kind."""
+    if request.param == "postgres":
+        url = request.getfixturevalue("postgres")()
+    else:
+        url = str(tmp_path / f"warehouse.{request.param}")
+    return Place(request.param, url, tmp_path / "pipelines")

@@ -35,13 +35,22 @@ EXAMPLES = [
     errors.ObjectNotFoundError("source", ".loads.x", "pkg.loads", "no attribute 'x'"),
     errors.ConflictingLoadsError("raw/orders", ["load 1", "load 2"]),
     errors.ScaffoldError("only one of --source and --destination is given", "Give both"),
+    errors.NotARunContextError("AssetCheckExecutionContext"),
     errors.UnboundRunError("op", "has no source", "Pass one"),
     errors.ResourceNotInSourceError("shop", ["b"], ["a"]),
     errors.UnknownRunOptionError("write_dispostion", ["write_disposition"]),
     errors.PendingPackagesError("shop", ["1.2"], "/w"),
+    errors.WorkspaceProtocolError("s33", "Protocol not known: s33", ["s3"]),
+    errors.ParkingError("s3://bucket", "cannot be read (OSError: gone)", "Check the URL"),
+    errors.LoadTakenBackError("1.2", ["orders"]),
+    errors.PackagesLeftBehindError("shop", ["1.2"], "/w"),
     errors.ResourcesFailedError(
         "shop", [ResourceFailure("a", "load", ("b",), "a", "1.2", "OSError: gone", "/w", None)]
     ),
+    errors.PipelineNotFoundError("Module 'shop'", "has several dlt pipelines", ["a", "b"]),
+    errors.NothingMatchesError("shop", "resource", "order", ["orders"]),
+    errors.RefusedError("Load 1.2", "is alive", "End its run first"),
+    errors.DestinationFailedError("shop", "OSError: gone"),
 ]
 
 

@@ -251,3 +251,35 @@ def test_a_count_that_cannot_be_had_is_a_warning(pipeline, materialize, monkeypa
 
     assert "dagster/row_count" not in found["dlt_shop_orders"]
     assert found["dlt_shop_orders"]["rows_loaded"] == 2
+
+
+@pytest.mark.parametrize("kind", ["table", "batch", "frame"])
+def test_rows_of_new_arrow_tables_say_which_load_they_came_with(pipeline, materialize, kind):
+    import pandas as pd
+    import pyarrow as pa
+
+    frame = pd.DataFrame({"id": [1, 2]})
+    table = pa.Table.from_pandas(frame)
+    data = {"table": table, "batch": table.to_batches()[0], "frame": frame}[kind]
+
+    for _ in range(2):
+        materialize(assets_of(one("orders", [data]), pipeline))
+
+    loads = query(pipeline, "select load_id from raw._dlt_loads order by 1")
+    found = query(pipeline, "select distinct _dlt_load_id from raw.orders order by 1")
+    assert found == loads
+    assert len(loads) == 2
+
+
+def test_arrow_tables_that_are_there_without_load_ids_stay_as_they_are(
+    pipeline, materialize, capfd
+):
+    import pyarrow as pa
+
+    source = one("orders", [pa.table({"id": [1]})])
+    pipeline.run(one("orders", [pa.table({"id": [0]})]))
+
+    materialize(assets_of(source, pipeline))
+
+    assert query(pipeline, "select * from raw.orders order by id") == [(0,), (1,)]
+    assert "it has added to orders until then cannot be told from others" in capfd.readouterr().err

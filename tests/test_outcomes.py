@@ -194,23 +194,20 @@ def test_two_resources_that_fail_are_both_named(pipeline):
     assert "LookupError: no such table" in text
 
 
-def test_a_failure_at_the_destination_is_named_and_its_package_kept(pipeline, tmp_path):
-    @dlt.source(name="shop")
-    def source():
-        return (
-            dlt.resource([{"id": 1}], name="fine"),
-            # A type that the column already has at the destination, and a value it cannot take.
-            dlt.resource([{"id": "x" * 10}], name="bad", columns={"id": {"data_type": "text"}}),
-        )
-
+def refuse_long_ids(pipeline):
+    """Give the destination a table `bad`, with a nested one, that takes short ids only."""
     with pipeline.sql_client() as client:
         client.execute_sql("create schema raw")
         client.execute_sql(
-            "create table raw.bad (id varchar check (length(id) < 3), _dlt_load_id varchar, "
-            "_dlt_id varchar)"
+            'create table raw.bad (id varchar check (length(id) < 3), "at" bigint, '
+            "_dlt_load_id varchar, _dlt_id varchar)"
         )
 
-    result = run(assets_of(source(), pipeline))
+
+def test_a_failure_at_the_destination_is_named_and_its_package_kept(pipeline, tmp_path):
+    refuse_long_ids(pipeline)
+
+    result = run(assets_of(one("bad", [{"id": "x" * 10, "at": 1}]), pipeline))
 
     assert materialized(result) == []
     text = failure_text(result)
@@ -222,6 +219,43 @@ def test_a_failure_at_the_destination_is_named_and_its_package_kept(pipeline, tm
     assert (
         metadata["dagster_dlt/inspect"].value == f"dlt pipeline --pipelines-dir {folder} shop info"
     )
+
+
+def test_a_resource_that_the_destination_refuses_does_not_hold_the_others(pipeline):
+    refuse_long_ids(pipeline)
+    extracted = []
+
+    @dlt.source(name="shop")
+    def source(length):
+        @dlt.resource
+        def fine(at=dlt.sources.incremental("at")):
+            extracted.append("fine")
+            yield [{"at": 1, "marks": [{"m": 1}]}]
+
+        @dlt.resource
+        def bad(at=dlt.sources.incremental("at")):
+            extracted.append("bad")
+            yield [{"id": "x" * length, "at": 7, "parts": [{"p": 1}, {"p": 2}]}]
+
+        return fine, bad
+
+    refused = run(assets_of(source(10), pipeline))
+
+    assert materialized(refused) == ["fine"]
+    assert "resource 'bad' failed in load, table 'bad'" in failure_text(refused)
+    assert extracted == ["fine", "bad"]
+    assert query(pipeline, "select * from raw.bad__parts") == []
+
+    taken = run(assets_of(source(2), pipeline))
+
+    # Its cursor had not advanced, the other's had.
+    assert taken.success
+    assert query(pipeline, 'select id, "at" from raw.bad') == [("xx", 7)]
+    assert query(pipeline, "select p from raw.bad__parts order by p") == [(1,), (2,)]
+    assert query(pipeline, 'select "at" from raw.fine') == [(1,)]
+    assert query(pipeline, "select count(*), count(distinct load_id) from raw._dlt_loads") == [
+        (2, 2)
+    ]
 
 
 def test_a_package_that_can_never_be_loaded_does_not_fail_the_runs_after_it(pipeline):

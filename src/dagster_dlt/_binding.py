@@ -4,22 +4,25 @@ The three objects travel in the metadata of the asset specs, as text that carrie
 shows the text, a run finds the objects, and specs built by hand work like the decorator's.
 """
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Generic, TypeVar
 
 import dagster as dg
 from dlt.extract import DltSource
 from dlt.pipeline.pipeline import Pipeline
 
-from dagster_dlt import _dlt
+from dagster_dlt import _dagster, _dlt
 from dagster_dlt.constants import (
     META_KEY_PIPELINE,
     META_KEY_RESOURCE,
     META_KEY_SOURCE,
     META_KEY_TRANSLATOR,
 )
-from dagster_dlt.errors import ResourceNotInSourceError, UnboundRunError
+from dagster_dlt.errors import NotARunContextError, ResourceNotInSourceError, UnboundRunError
 from dagster_dlt.translator import DagsterDltTranslator, DltResourceTranslatorData
 
 T = TypeVar("T")
@@ -71,8 +74,19 @@ class Binding:
     source: DltSource
     pipeline: Pipeline
     translator: DagsterDltTranslator
-    #: Specs of the assets to load, by the name of the dlt resource.
+    #: Specs of the assets to load, by the name of the dlt resource. An asset that stands for a
+    #: whole source is the one of each of its resources.
     specs: Mapping[str, dg.AssetSpec]
+    #: There are no assets to report to: the op is one of a job, or in the midst of a graph asset.
+    in_op: bool = False
+
+    @cached_property
+    def resources(self) -> Mapping[dg.AssetKey, AbstractSet[str]]:
+        """Names of the resources that each asset stands for."""
+        found: dict[dg.AssetKey, set[str]] = defaultdict(set)
+        for name, spec in self.specs.items():
+            found[spec.key].add(name)
+        return dict(found)
 
     @classmethod
     def of(
@@ -88,11 +102,11 @@ class Binding:
             UnboundRunError: there is no source and pipeline, or no asset to report to.
             ResourceNotInSourceError: the source lacks a resource whose asset is selected.
         """
-        if not op_context(context).has_assets_def:
+        own = _own_specs(op_context(context))
+        if not own:
             return _of_op(context, source, pipeline, translator)
         name = context.op_def.name
-        own = op_context(context).assets_def
-        bound = _of_source(_bound(own.specs), source, name)
+        bound = _of_source(_bound(own), source, name)
         source = source or _carried(bound, META_KEY_SOURCE, DltSource)
         pipeline = pipeline or _carried(bound, META_KEY_PIPELINE, Pipeline)
         translator = (
@@ -109,7 +123,7 @@ class Binding:
         specs = (
             {str(spec.metadata[META_KEY_RESOURCE]): spec for spec in bound}
             if bound
-            else _matching(own.specs, source, pipeline, translator, name)
+            else _matching(own, source, pipeline, translator, name)
         )
         selected = op_context(context).selected_asset_keys
         specs = {resource: spec for resource, spec in specs.items() if spec.key in selected}
@@ -126,6 +140,30 @@ def op_context(context: RunContext) -> dg.OpExecutionContext:
     return context
 
 
+def check_context(context: object) -> None:
+    """Refuse what has no step to load in, such as the context of an asset check or a sensor.
+
+    Raises:
+        NotARunContextError: it is not the context of an asset or an op.
+    """
+    if not isinstance(context, dg.AssetExecutionContext | dg.OpExecutionContext):
+        raise NotARunContextError(type(context).__name__)
+
+
+def _own_specs(op: dg.OpExecutionContext) -> list[dg.AssetSpec]:
+    """Return the specs of the assets that the op itself makes, selected or not.
+
+    Of the ops inside a graph asset only the last one makes it. The others are like any op.
+    """
+    if not op.has_assets_def:
+        return []
+    specs = op.assets_def.specs
+    if not _dagster.is_in_graph_asset(op):
+        return list(specs)
+    outputs = _dagster.asset_outputs(op)
+    return [spec for spec in specs if spec.key in outputs]
+
+
 def _of_op(
     context: RunContext,
     source: DltSource | None,
@@ -139,7 +177,8 @@ def _of_op(
             "Pass dlt_source= and dlt_pipeline=",
         )
     translator = translator or DagsterDltTranslator()
-    return Binding(source, pipeline, translator, specs_by_resource(source, pipeline, translator))
+    specs = specs_by_resource(source, pipeline, translator)
+    return Binding(source, pipeline, translator, specs, in_op=True)
 
 
 def _bound(specs: Iterable[dg.AssetSpec]) -> list[dg.AssetSpec]:
@@ -171,17 +210,28 @@ def _carried(specs: Iterable[dg.AssetSpec], key: str, kind: type[T]) -> T | None
 
 
 def _matching(
-    own: Iterable[dg.AssetSpec],
+    own: list[dg.AssetSpec],
     source: DltSource,
     pipeline: Pipeline,
     translator: DagsterDltTranslator,
     op_name: str,
 ) -> dict[str, dg.AssetSpec]:
-    """Match specs written by hand, which name no resource, by the translator's keys."""
-    by_key = {
-        spec.key: name for name, spec in specs_by_resource(source, pipeline, translator).items()
-    }
+    """Match specs written by hand, which name no resource, by the translator's keys.
+
+    A single asset whose key is not a resource's stands for the whole source.
+    """
+    by_resource = specs_by_resource(source, pipeline, translator)
+    if not by_resource:
+        raise UnboundRunError(
+            op_name,
+            f"has nothing to load: no resource of source {source.name!r} is selected",
+            "Select some, or pass another source",
+        )
+    by_key = {spec.key: name for name, spec in by_resource.items()}
     specs = {by_key[spec.key]: spec for spec in own if spec.key in by_key}
+    if not specs and len(own) == 1:
+        key = own[0].key
+        return {name: spec.replace_attributes(key=key) for name, spec in by_resource.items()}
     if not specs:
         raise UnboundRunError(
             op_name,

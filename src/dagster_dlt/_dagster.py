@@ -1,5 +1,7 @@
 """Every private Dagster name we use, each with its reason; the only file that may."""
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import dagster as dg
@@ -16,6 +18,9 @@ NOT_IN_KEYS: Final = (
     r"[^A-Za-z0-9_.-]" if Version(dg.__version__) >= Version("1.13.5") else r"[^A-Za-z0-9_-]"
 )
 
+#: Tags of an event in which Dagster repeats the parts of a multi-partition key.
+_PARTITION_TAGS: Final = "dagster/partition"
+
 
 def register_library(name: str, version: str) -> None:
     """Tell Dagster that the library is there, as its own libraries do.
@@ -31,6 +36,76 @@ def retry_number(context: dg.OpExecutionContext) -> int:
         return context.retry_number
     except AttributeError:  # the context of a direct call has no step to ask
         return 0
+
+
+def attempt(context: dg.OpExecutionContext) -> object | None:
+    """Return what lives exactly as long as this attempt of the step; a direct call has none."""
+    try:
+        return context.get_step_execution_context()
+    except DagsterInvalidPropertyError:
+        return None
+
+
+def is_in_graph_asset(context: dg.OpExecutionContext) -> bool:
+    """Tell whether the op is one of those that a graph asset is made of."""
+    return context.has_assets_def and isinstance(context.assets_def.node_def, dg.GraphDefinition)
+
+
+@dataclass(frozen=True)
+class AssetOutput:
+    """An output of an op that is an asset."""
+
+    name: str
+    #: Every attempt has to yield it; a Nothing Dagster yields by itself, without metadata.
+    is_required: bool
+    is_nothing: bool
+
+
+def asset_outputs(context: dg.OpExecutionContext) -> dict[dg.AssetKey, AssetOutput]:
+    """Return the outputs of the op that are assets, selected or not; for a direct call none.
+
+    Inside a graph asset that is the output of the last op, which the graph returns.
+    """
+    try:
+        layer, handle = context.job_def.asset_layer, context.op_handle
+    except DagsterInvalidPropertyError:
+        return {}
+    found: dict[dg.AssetKey, AssetOutput] = {}
+    for output in context.op_def.output_defs:
+        key = layer.get_asset_key_for_node_output(handle, output.name)
+        if key is not None:
+            found[key] = AssetOutput(
+                output.name, output.is_required, output.dagster_type.is_nothing
+            )
+    return found
+
+
+def has_taken(context: dg.OpExecutionContext, output: AssetOutput) -> bool:
+    """Tell whether Dagster has this output of this attempt already; it refuses a second one."""
+    return context.get_step_execution_context().has_seen_output(output.name)
+
+
+def event_tags(context: dg.OpExecutionContext, key: dg.AssetKey) -> Mapping[str, str]:
+    """Return the data version and provenance that Dagster gave to an asset in this run.
+
+    An event that follows the one that Dagster has made has to repeat them: without, Dagster takes
+    the asset for one that never changes.
+    """
+    entry = context.instance.get_latest_materialization_event(key)
+    event = entry.asset_materialization if entry and entry.run_id == context.run_id else None
+    tags = event.tags if event and event.tags else {}
+    if context.has_partitions and not context.has_partition_key:
+        # The parts of one multi-partition key are not those of the others in a range.
+        return {name: tag for name, tag in tags.items() if not name.startswith(_PARTITION_TAGS)}
+    return tags
+
+
+def partitions(context: dg.OpExecutionContext, output: AssetOutput) -> Sequence[str | None]:
+    """Return the partitions of the asset that is this output; one None where it has none."""
+    step = context.get_step_execution_context()
+    if not step.has_asset_partitions_for_output(output.name):
+        return [None]
+    return context.partition_keys
 
 
 def loads_several_partitions(context: dg.OpExecutionContext) -> bool:
@@ -82,3 +157,12 @@ def materialized_in(
     entries = context.instance.all_logs(run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION)
     found = [entry.asset_materialization for entry in entries if entry.step_key == key]
     return {event.asset_key: event for event in found if event}
+
+
+def is_over(instance: dg.DagsterInstance, run_id: str) -> bool:
+    """Tell whether a run has ended; one that the instance does not know may go on elsewhere.
+
+    A run whose process was killed goes on for Dagster, unless run monitoring is on.
+    """
+    run = instance.get_run_by_id(run_id)
+    return run is not None and run.is_finished

@@ -1,16 +1,19 @@
 """`DltEventIterator`: the events of a load, with further facts added on request."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from types import GeneratorType
 from typing import Any, Generic, cast
 
 import dagster as dg
 from dlt.pipeline.pipeline import Pipeline
 from typing_extensions import Self, TypeVar
 
-from dagster_dlt import _dagster
+from dagster_dlt import _dagster, metadata
 from dagster_dlt._binding import RunContext, op_context
 from dagster_dlt._facts import ResourceFacts
+from dagster_dlt._redaction import redacted
 from dagster_dlt.constants import DAGSTER_PARTITION_ROW_COUNT, DAGSTER_ROW_COUNT
+from dagster_dlt.loading.turns import turn_of
 
 DltEventType = dg.AssetMaterialization | dg.MaterializeResult[Any]
 
@@ -19,6 +22,10 @@ T = TypeVar("T", bound=DltEventType, default=DltEventType)
 
 class DltEventIterator(Iterator[T], Generic[T]):
     """The events of one load, in the order in which they are known.
+
+    A function may yield them one by one or return the iterator. What is yielded is as Dagster takes
+    it where `run` was called: of several calls for one asset, `MaterializeResult` for the first
+    and `AssetMaterialization` for the others, whose metadata cover those before.
 
     Example:
         >>> def body(context, dlt_resource):
@@ -30,7 +37,7 @@ class DltEventIterator(Iterator[T], Generic[T]):
         events: Iterator[T],
         context: RunContext,
         dlt_pipeline: Pipeline,
-        loaded: Mapping[dg.AssetKey, ResourceFacts] | None = None,
+        loaded: Mapping[dg.AssetKey, Sequence[ResourceFacts]] | None = None,
         executed: Sequence[Pipeline] = (),
     ) -> None:
         """Wrap events.
@@ -47,6 +54,16 @@ class DltEventIterator(Iterator[T], Generic[T]):
         self._pipeline = dlt_pipeline
         self._loaded = loaded if loaded is not None else {}
         self._executed = executed
+        self._delivered = _deliver(events, op_context(context))
+
+    @property  # type: ignore[misc]  # that of `object` can be set
+    def __class__(self) -> type:
+        """What `isinstance` looks at besides the type: Dagster iterates a generator only.
+
+        Anything else that a function returns it stores as the value of the asset, and nothing
+        would be loaded.
+        """
+        return GeneratorType
 
     @property
     def pipeline(self) -> Pipeline:
@@ -59,7 +76,7 @@ class DltEventIterator(Iterator[T], Generic[T]):
 
     def __next__(self) -> T:
         """Return the next event."""
-        return next(self._events)
+        return next(self._delivered)
 
     def __iter__(self) -> Self:
         """Return the iterator itself."""
@@ -78,29 +95,87 @@ class DltEventIterator(Iterator[T], Generic[T]):
             self._with_row_counts(), self._context, self._pipeline, self._loaded, self._executed
         )
 
-    def _with_row_counts(self) -> Iterator[T]:
-        for event in self._events:
-            facts = self._loaded.get(event.asset_key) if event.asset_key else None
-            # The kind of an event stays what it was.
-            yield cast("T", _with_metadata(event, self._row_count(facts))) if facts else event
+    def close(self) -> None:
+        """End the load, if it is going on, as closing a generator would."""
+        for events in (self._delivered, self._events):
+            if isinstance(events, Generator):
+                events.close()
 
-    def _row_count(self, facts: ResourceFacts) -> dict[str, int]:
+    def _with_row_counts(self) -> Generator[T, None, None]:
+        for event in self._events:
+            key = event.asset_key
+            # The kind of an event stays what it was.
+            counted = key and self._loaded.get(key)
+            yield (
+                cast("T", _with_metadata(event, self._row_count(event, counted)))
+                if counted
+                else event
+            )
+
+    def _row_count(self, event: DltEventType, resources: Sequence[ResourceFacts]) -> dict[str, int]:
         context = op_context(self._context)
         if _dagster.loads_several_partitions(context):
             # One count would stand on each partition of the range.
             return {}
         if context.has_partition_key:
-            rows = facts.rows_loaded
+            rows = metadata.plain((event.metadata or {}).get("rows_loaded"))
             return {} if rows is None else {DAGSTER_PARTITION_ROW_COUNT: rows}
+        tables = {table.name for facts in resources for table in facts.tables}
         try:
-            counts = [_fetch_row_count(self.pipeline, table.name) for table in facts.tables]
+            with turn_of(self.pipeline):
+                counts = [_fetch_row_count(self.pipeline, table) for table in sorted(tables)]
         except Exception as error:  # noqa: BLE001 - a count is descriptive: it never fails a load
             self._context.log.warning(
-                "Rows of dlt resource %r were not counted: %s", facts.resource, error
+                "Rows of %s were not counted: %s", ", ".join(sorted(tables)), redacted(error)
             )
             return {}
         known = [count for count in counts if count is not None]
         return {DAGSTER_ROW_COUNT: sum(known)} if len(known) == len(counts) else {}
+
+
+def _deliver(events: Iterator[T], context: dg.OpExecutionContext) -> Generator[T, None, None]:
+    """Yield the events as Dagster takes them from this op.
+
+    It is asked when an event is about to be yielded, not before: a body may have kept the events
+    of its first call to itself.
+    """
+    outputs = _dagster.asset_outputs(context)
+    in_graph_asset = _dagster.is_in_graph_asset(context)
+    for event in events:
+        output = outputs.get(event.asset_key) if event.asset_key else None
+        if isinstance(event, dg.AssetMaterialization):
+            observed = in_graph_asset and event.asset_key in context.assets_def.keys
+            # The last op of the graph materializes it: here it would be a second time.
+            yield cast("T", _observation(event)) if observed else event
+        elif output is None:  # the function is called directly
+            yield event
+        elif _dagster.has_taken(context, output):
+            yield from cast("Iterator[T]", _further(event, output, context))
+        elif not in_graph_asset:
+            yield event
+        elif output.is_nothing:
+            # What Dagster makes of such an output by itself has no metadata.
+            given = event.metadata
+            yield cast("T", dg.Output(None, output_name=output.name, metadata=given))
+        else:
+            # The output has a value, which is for the body to yield or return.
+            context.add_output_metadata(event.metadata or {}, output_name=output.name)
+
+
+def _further(
+    event: dg.MaterializeResult[Any], output: _dagster.AssetOutput, context: dg.OpExecutionContext
+) -> Iterator[dg.AssetMaterialization]:
+    """Return an event of an asset of which Dagster has taken one in this attempt."""
+    key = event.asset_key or context.assets_def.key
+    tags = _dagster.event_tags(context, key)
+    for partition in _dagster.partitions(context, output):
+        yield dg.AssetMaterialization(
+            asset_key=key, metadata=event.metadata, partition=partition, tags=tags
+        )
+
+
+def _observation(event: dg.AssetMaterialization) -> dg.AssetObservation:
+    return dg.AssetObservation(asset_key=event.asset_key, metadata=event.metadata)
 
 
 def _fetch_row_count(dlt_pipeline: Pipeline, table_name: str) -> int | None:
@@ -111,12 +186,12 @@ def _fetch_row_count(dlt_pipeline: Pipeline, table_name: str) -> int | None:
     return int(rows[0][0]) if rows else None
 
 
-def _with_metadata(event: DltEventType, metadata: Mapping[str, Any]) -> DltEventType:
+def _with_metadata(event: DltEventType, added: Mapping[str, Any]) -> DltEventType:
     if isinstance(event, dg.AssetMaterialization):
-        return event.with_metadata({**event.metadata, **metadata})
+        return event.with_metadata({**event.metadata, **added})
     return dg.MaterializeResult(
         asset_key=event.asset_key,
-        metadata={**(event.metadata or {}), **metadata},
+        metadata={**(event.metadata or {}), **added},
         check_results=event.check_results,
         data_version=event.data_version,
         tags=event.tags,

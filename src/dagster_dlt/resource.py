@@ -1,6 +1,7 @@
 """`DagsterDltResource`: runs a dlt pipeline and reports what it loaded."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -9,19 +10,25 @@ import dagster as dg
 from dlt.common.pipeline import LoadInfo
 from dlt.extract import DltResource
 from dlt.pipeline.pipeline import Pipeline
+from pydantic import PositiveInt
 from typing_extensions import Unpack
 
 from dagster_dlt import _dagster, _dlt, metadata
-from dagster_dlt._binding import Binding, RunContext, op_context
+from dagster_dlt._binding import Binding, RunContext, check_context, op_context
+from dagster_dlt._calls import Call
 from dagster_dlt._facts import ResourceFacts
+from dagster_dlt._redaction import RedactedLog, redacted, redacted_error, shielded
 from dagster_dlt.constants import (
     META_KEY_FAILED_RESOURCES,
     META_KEY_INSPECT,
+    META_KEY_PARKED,
     META_KEY_PIPELINES_DIR,
 )
 from dagster_dlt.dlt_event_iterator import DltEventIterator, DltEventType
 from dagster_dlt.errors import ResourcesFailedError
-from dagster_dlt.loading.plan import OnPending, Plan, RunOptions, check_options
+from dagster_dlt.loading.ledger import Loader
+from dagster_dlt.loading.parking import Parking
+from dagster_dlt.loading.plan import Decompose, OnPending, Plan, RunOptions, check_options
 from dagster_dlt.loading.run import Outcome, Report
 from dagster_dlt.loading.run import run as run_load
 from dagster_dlt.loading.worker import stream
@@ -36,10 +43,18 @@ class DagsterDltResource(dg.ConfigurableResource[Any]):
 
     Attributes:
         workspace_dir: Directory for the working directories of loads. By default `.dagster`
-            below the pipeline's own `pipelines_dir`. Give a persistent volume where the default
-            is lost with the machine, so that a failed load can be finished.
+            below the pipeline's own `pipelines_dir`. Where that is lost with the machine, give a
+            persistent volume, or a URL that fsspec opens, such as `s3://bucket/prefix`: loads
+            then work in the default directory, and what a failed load leaves is parked behind
+            the URL, so that any machine can finish it. Credentials come from the environment,
+            as fsspec takes them; none belong in the URL.
         on_pending: What to do with load packages that an earlier run left: finish them
             (`"resume"`), throw them away (`"abort"`), or stop (`"fail"`).
+        decompose: How to divide a run: not at all (`"none"`), or into resources that feed each
+            other or share a table, loaded one after the other (`"serialize"`) or side by side
+            (`"parallel"`), each materialized as soon as it is in. A package takes about a quarter
+            of a second, so this is for few and slow resources.
+        max_workers: How many parts are loaded side by side, at most.
 
     Example:
         >>> import dagster as dg
@@ -49,6 +64,8 @@ class DagsterDltResource(dg.ConfigurableResource[Any]):
 
     workspace_dir: str | None = None
     on_pending: OnPending = "resume"
+    decompose: Decompose = "none"
+    max_workers: PositiveInt = 4
 
     def run(
         self,
@@ -58,7 +75,15 @@ class DagsterDltResource(dg.ConfigurableResource[Any]):
         dagster_dlt_translator: DagsterDltTranslator | None = None,
         **options: Unpack[RunOptions],
     ) -> DltEventIterator:
-        """Load the selected assets of this step, or in an op all resources of the source.
+        """Load the selected assets of this step, or all resources of a source that is given.
+
+        A `@dg.asset` of its own key stands for the whole source: it is materialized once, when all
+        resources are loaded. The last op of a graph asset is like that asset. Any other op loads
+        all resources.
+
+        Several calls in one step may load the same assets, page after page: what they load adds
+        up, and so do the rows that they report. A retry goes on with the call that failed, so its
+        calls have to come in the same order.
 
         The pipeline given to the definition is not run itself: a fresh one with its name and
         settings is, which the returned iterator offers as `pipeline`.
@@ -66,15 +91,17 @@ class DagsterDltResource(dg.ConfigurableResource[Any]):
         Args:
             context: Context of the asset or the op.
             dlt_source: Source to load instead of the definition's, for example one built for
-                the partition. In an op it is required.
-            dlt_pipeline: Pipeline to load with instead of the definition's. In an op it is
-                required.
+                the partition. Required where the definition has none.
+            dlt_pipeline: Pipeline to load with instead of the definition's. Required where the
+                definition has none.
             dagster_dlt_translator: Translator to use instead of the definition's.
             **options: Options of `dlt.Pipeline.run`, such as `write_disposition` or `refresh`.
 
         Returns:
             An iterator of `MaterializeResult`, in an op of `AssetMaterialization`: one for each
-            resource that was loaded, with what was loaded as metadata.
+            asset that was loaded, with what was loaded as metadata. The function has to yield
+            them, or return the iterator. `docs/how-a-load-runs.md` says what becomes of them in
+            graph assets, and of those of further calls.
 
         Raises:
             RunError: the run cannot start; the subclass says why.
@@ -85,42 +112,56 @@ class DagsterDltResource(dg.ConfigurableResource[Any]):
             >>> def body(context, dlt_resource):
             ...     yield from dlt_resource.run(context=context, write_disposition="replace")
         """
+        check_context(context)
         check_options(options)
-        binding = Binding.of(
-            context,
-            source=_dlt.as_source(dlt_source) if dlt_source is not None else None,
-            pipeline=_dlt.as_pipeline(dlt_pipeline) if dlt_pipeline is not None else None,
-            translator=dagster_dlt_translator,
-        )
-        execution = self._execution(context, binding, options)
-        return DltEventIterator(
-            execution.events(), context, binding.pipeline, execution.loaded, execution.executed
-        )
+
+        def begin() -> DltEventIterator:
+            binding = Binding.of(
+                context,
+                source=_dlt.as_source(dlt_source) if dlt_source is not None else None,
+                pipeline=_dlt.as_pipeline(dlt_pipeline) if dlt_pipeline is not None else None,
+                translator=dagster_dlt_translator,
+            )
+            execution = self._execution(context, binding, options)
+            return DltEventIterator(
+                execution.events(), context, binding.pipeline, execution.loaded, execution.executed
+            )
+
+        return shielded(begin)
 
     def _execution(
         self, context: RunContext, binding: Binding, options: RunOptions
     ) -> "_Execution":
+        parking, directory = None, self.workspace_dir
+        if directory and "://" in directory:
+            parking, directory = Parking.at(directory), None
         op = op_context(context)
         retry = _dagster.retry_number(op) > 0
         parent = _dagster.resumed_run(op)
-        done = _dagster.materialized_in(op, op.run_id) if retry else {}
-        again = _dagster.materialized_in(op, parent) if parent else {}
-        loaded = done.keys() | again.keys()
-        left = [name for name, spec in binding.specs.items() if spec.key not in loaded]
+        call = Call.of(op, binding.resources.keys())
+        left = [name for name, spec in binding.specs.items() if not call.was_made(spec.key)]
         plan = Plan(
             given=binding.pipeline,
             # Resources keep what dlt does to them while it runs: the definition's stay as they are.
             source=binding.source.with_resources(*left),
             options=options,
-            step=_dagster.step_key(op),
-            partition=_dagster.partition_of(op),
-            base=Path(self.workspace_dir) if self.workspace_dir else None,
+            loader=Loader(
+                run_id=op.run_id,
+                step=call.step(_dagster.step_key(op)),
+                attempt=_dagster.retry_number(op),
+                partition=_dagster.partition_of(op),
+            ),
+            earlier_runs=frozenset(filter(None, [op.run_id, parent])),
+            # Only asked for when it is to be known: a test's context makes an instance then.
+            is_over=lambda run_id: _dagster.is_over(op.instance, run_id),
+            base=Path(directory) if directory else None,
+            parking=parking,
             on_pending=self.on_pending,
+            decompose=self.decompose,
+            max_workers=self.max_workers,
             is_retry=retry or parent is not None,
         )
-        selected = {spec.key for spec in binding.specs.values()}
-        repeated = [event for key, event in again.items() if key in selected - done.keys()]
-        return _Execution(context, binding, plan, repeated)
+        return _Execution(context, binding, plan, call)
 
     def extract_resource_metadata(
         self,
@@ -153,43 +194,95 @@ class _Execution:
     context: RunContext
     binding: Binding
     plan: Plan
-    #: What the run that this one goes on with has loaded.
-    repeated: Sequence[dg.AssetMaterialization]
+    call: Call
     #: What was loaded for each asset, filled as it is committed.
-    loaded: dict[dg.AssetKey, ResourceFacts] = field(default_factory=dict)
+    loaded: dict[dg.AssetKey, list[ResourceFacts]] = field(default_factory=dict)
+    #: The same as metadata, of assets that have to wait for further resources as well.
+    parts: dict[dg.AssetKey, Mapping[str, Any]] = field(default_factory=dict)
     #: The pipelines that were executed.
     executed: list[Pipeline] = field(default_factory=list)
 
     def events(self) -> Iterator[DltEventType]:
-        for event in self.repeated:
-            # Not loaded again. Without the event Dagster would skip what is downstream of it.
-            self.context.log.info("%s was loaded by the failed run.", event.asset_key)
-            yield _event(self.context, event.asset_key, event.metadata)
+        """Yield the events of the load. An error that leaves it tells no secrets."""
+        try:
+            yield from self._events()
+        except ResourcesFailedError as error:
+            problem: Exception = _failure(redacted_error(error))
+        except Exception as error:  # noqa: BLE001 - raised again, below
+            problem = redacted_error(error)
+        else:
+            return
+        try:
+            # Out of the handlers: in them Python would keep the original as context of the copy.
+            raise problem
+        finally:
+            del problem  # a frame that is in its own traceback would keep connections open
+
+    def _events(self) -> Iterator[DltEventType]:
+        made = [key.to_user_string() for key in self.binding.resources if self.call.was_made(key)]
+        if made:
+            call = f" by call {self.call.number}" if self.call.number > 1 else ""
+            self.context.log.info("Loaded%s before the failure: %s.", call, ", ".join(made))
+        for event in self.call.repeated:
+            yield self._event(event.asset_key, event.metadata)
         if not self.plan.source.selected_resources:
             # Only asset checks are selected, or an earlier attempt has loaded everything.
             return
-        try:
-            for report in stream(self._work, idle=QUIET, on_idle=self._warn):
-                if isinstance(report, Outcome):
-                    yield from self._committed(report)
-                else:
-                    self.context.log.info(report)
-        except ResourcesFailedError as error:
-            raise dg.Failure(str(error), metadata=_failure_metadata(error)) from error
+        for report in stream(self._work, idle=QUIET, on_idle=self._warn):
+            if isinstance(report, Outcome):
+                yield from self._committed(report)
+            else:
+                self.context.log.info("%s", redacted(report))
 
     def _work(self, report: Callable[[Report], None]) -> None:
-        run_load(self.plan, report, self.context.log)
+        try:
+            run_load(self.plan, report, RedactedLog(self.context.log))
+        finally:
+            # dlt notes them by thread, and this one ends.
+            _dlt.remember_secrets()
 
     def _committed(self, outcome: Outcome) -> Iterator[DltEventType]:
         self.executed.append(outcome.pipeline)
+        by_asset: dict[dg.AssetKey, list[ResourceFacts]] = defaultdict(list)
         for name, facts in outcome.resources.items():
-            spec = self.binding.specs[name]
-            self.loaded[spec.key] = facts
-            found = metadata.load_metadata(outcome.load, facts, spec.metadata)
-            yield _event(self.context, spec.key, found)
+            by_asset[self.binding.specs[name].key].append(facts)
+        for key, facts_of_asset in by_asset.items():
+            spec = self.binding.specs[facts_of_asset[0].resource]
+            part = metadata.asset_metadata(outcome.load, facts_of_asset, spec.metadata)
+            before = self.parts.get(key)
+            self.parts[key] = metadata.together(before, part) if before else part
+            self.loaded.setdefault(key, []).extend(facts_of_asset)
+            yield from self._if_complete(key)
+
+    def _if_complete(self, key: dg.AssetKey) -> Iterator[DltEventType]:
+        """Report an asset once all resources that it stands for are loaded.
+
+        A retry has no event to tell it what an incomplete one has loaded. What is not to be loaded
+        again the load itself has to report: so it does with packages that it finishes.
+        """
+        waiting = self.binding.resources[key] - {facts.resource for facts in self.loaded[key]}
+        if not waiting:
+            yield self._event(key, self.call.total(key, self.parts[key]))
+            return
+        self.context.log.info(
+            "%s is not materialized before %s is loaded as well.",
+            key.to_user_string(),
+            ", ".join(sorted(waiting)),
+        )
+
+    def _event(self, key: dg.AssetKey, found: Mapping[str, Any]) -> DltEventType:
+        if self.binding.in_op:
+            return dg.AssetMaterialization(asset_key=key, metadata=found)
+        return dg.MaterializeResult(asset_key=key, metadata=found)
 
     def _warn(self, seconds: float) -> None:
         self.context.log.warning("Nothing has moved for %.0f seconds.", seconds)
+
+
+def _failure(error: ResourcesFailedError) -> dg.Failure:
+    failure = dg.Failure(redacted(error), metadata=_failure_metadata(error))
+    failure.__cause__ = error
+    return failure
 
 
 def _failure_metadata(error: ResourcesFailedError) -> dict[str, Any]:
@@ -197,6 +290,8 @@ def _failure_metadata(error: ResourcesFailedError) -> dict[str, Any]:
     found: dict[str, Any] = {
         META_KEY_FAILED_RESOURCES: [each.resource or "?" for each in error.failures],
     }
+    if error.parked:
+        found[META_KEY_PARKED] = list(error.parked)
     for failure in error.failures:
         if failure.pipelines_dir:
             found[META_KEY_PIPELINES_DIR] = dg.MetadataValue.path(failure.pipelines_dir)
@@ -204,9 +299,3 @@ def _failure_metadata(error: ResourcesFailedError) -> dict[str, Any]:
                 f"dlt pipeline --pipelines-dir {failure.pipelines_dir} {error.pipeline_name} info"
             )
     return found
-
-
-def _event(context: RunContext, key: dg.AssetKey, found: Mapping[str, Any]) -> DltEventType:
-    if op_context(context).has_assets_def:
-        return dg.MaterializeResult(asset_key=key, metadata=found)
-    return dg.AssetMaterialization(asset_key=key, metadata=found)

@@ -16,6 +16,7 @@ from dlt.pipeline.pipeline import Pipeline
 from dagster_dlt import _dagster, _dlt
 from dagster_dlt._facts import Location
 from dagster_dlt._legacy import SupersededGetters, apply_overridden
+from dagster_dlt._redaction import redacted
 from dagster_dlt.errors import (
     InvalidKeyPatternError,
     InvalidResourceAttributeError,
@@ -283,18 +284,19 @@ def _check_pattern(pattern: Sequence[str]) -> None:
 def _locations(resource: DltResource) -> list[dg.AssetKey]:
     """Return one key for each place that dlt knows `resource` to read.
 
-    dlt notes them without credentials, at definition time for `sql_database` and `rest_api`.
+    dlt notes them at definition time for `sql_database` and `rest_api`, without credentials in the
+    host; what is in paths is not its concern.
     """
     keys: dict[dg.AssetKey, None] = {}
     for entry in resource.inputs:
         place: Mapping[str, Any] = {**entry}  # the keys depend on its kind
-        address = urlsplit(str(place.get("location") or place["kind"]))
+        address = urlsplit(redacted(place.get("location") or place["kind"]))
         path = [part for part in address.path.split("/") if part]
         head = [address.scheme.partition("+")[0], address.hostname or "", *path]
         inside = [str(place[key]) for key in ("database", "db_schema") if place.get(key)]
         things = place.get("tables") or place.get("endpoints") or [None]
         for thing in things:
-            parts = [*head, *inside, *(str(thing).split("/") if thing else [])]
+            parts = [*head, *inside, *(redacted(thing).split("/") if thing else [])]
             keys[_key([part for part in parts if part])] = None
     return list(keys)
 

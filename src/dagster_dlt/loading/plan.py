@@ -1,5 +1,6 @@
 """What a run is asked to do: dlt's own options, checked before anything is read or written."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypedDict
@@ -11,7 +12,10 @@ from dlt.common.typing import TColumnNames, TLoaderFileFormat, TRefreshMode
 from dlt.extract import DltSource
 from dlt.pipeline.pipeline import Pipeline
 
+from dagster_dlt import _dlt
 from dagster_dlt.errors import UnknownRunOptionError
+from dagster_dlt.loading.ledger import Loader
+from dagster_dlt.loading.parking import Parking
 
 
 class RunOptions(TypedDict, total=False):
@@ -60,6 +64,30 @@ def extract_options(options: RunOptions) -> dict[str, Any]:
 OnPending = Literal["resume", "abort", "fail"]
 
 
+#: How to divide a run: not at all, or by connected resources, in turn or side by side. These are
+#: the words of dlt's helper for Airflow.
+Decompose = Literal["none", "serialize", "parallel"]
+
+
+def parts(source: DltSource) -> list[DltSource]:
+    """Divide a source into parts that can be loaded by themselves.
+
+    Resources that feed each other stay together, and so do those that write to the same table.
+    """
+    groups: list[tuple[set[str], set[str]]] = []
+    for component in source.decompose("scc"):
+        selected = _dlt.selected_resources(component)
+        names = set(selected)
+        tables = {table for each in selected.values() if (table := _dlt.table_name(each))}
+        for other in [group for group in groups if group[1] & tables]:
+            groups.remove(other)
+            names, tables = names | other[0], tables | other[1]
+        groups.append((names, tables))
+    order = list(_dlt.selected_resources(source))
+    ordered = sorted(sorted(map(order.index, names)) for names, _ in groups)
+    return [source.with_resources(*(order[index] for index in part)) for part in ordered]
+
+
 @dataclass(frozen=True)
 class Plan:
     """What one call of `run` is to load, from where, into what, and how.
@@ -68,18 +96,26 @@ class Plan:
         given: The user's pipeline, which is not run itself.
         source: The source, narrowed to the resources that are to be loaded.
         options: Options of `dlt.Pipeline.run`.
-        step: Dagster's key of the step, which is part of the workspace's scope.
-        partition: Key of the partition, or the range of keys.
+        loader: The step of the Dagster run, which is part of the workspace's scope.
+        earlier_runs: Ids of the runs that this one goes on with.
+        is_over: Tells whether a Dagster run has ended, by its id.
         base: Directory of the workspaces; by default below the pipeline's own.
+        parking: Where packages that wait are put, so that another machine can finish them.
         on_pending: What to do with packages that an earlier run left.
+        decompose: How to divide the run.
+        max_workers: How many parts are loaded side by side, at most.
         is_retry: The step was tried before in this run, and `source` is what is left of it.
     """
 
     given: Pipeline
     source: DltSource
     options: RunOptions
-    step: str
-    partition: str | None = None
+    loader: Loader
+    earlier_runs: frozenset[str] = frozenset()
+    is_over: Callable[[str], bool] = lambda _run: False
     base: Path | None = None
+    parking: Parking | None = None
     on_pending: OnPending = "resume"
+    decompose: Decompose = "none"
+    max_workers: int = 4
     is_retry: bool = False

@@ -1,4 +1,7 @@
-"""Tells how far dlt is: its own collector, with a line now and then."""
+"""Tells how far dlt is: its own collector, with a line now and then.
+
+dlt calls it in the thread of the load, so it is also where a load that was asked to stop ends.
+"""
 
 import time
 from collections.abc import Callable
@@ -6,6 +9,8 @@ from typing import Any, Final
 
 from dlt.common.runtime.collector_base import Collector
 from typing_extensions import override
+
+from dagster_dlt import _dlt
 
 #: Counters of dlt that are no tables.
 _TOTALS: Final = {"Resources", "Files", "Jobs"}
@@ -50,6 +55,7 @@ class Progress(Collector):
         label: str | None = None,
     ) -> None:
         """Count, and say so when the last line is old enough."""
+        _dlt.raise_if_stopped(waits=not self.step.startswith("Extract"))
         forwarded: Any = (name, inc, total, inc_total, message, label)
         self._inner.update(*forwarded)
         counts = self._done if name in _TOTALS else self._rows
@@ -75,7 +81,8 @@ class Progress(Collector):
 
     @override
     def on_end_trace_step(self, *traced: Any) -> None:
-        """Pass the end of a step on."""
+        """Pass the end of a step on, and remember its secrets: now dlt forgets them."""
+        _dlt.remember_secrets()
         self._inner.on_end_trace_step(*traced)
 
     @override
@@ -85,6 +92,7 @@ class Progress(Collector):
 
     @override
     def _start(self, step: str) -> None:
+        _dlt.raise_if_stopped()
         self._inner(step).__enter__()
         self._began = self._last = self._clock()
         self._rows, self._done, self._total = {}, {}, {}

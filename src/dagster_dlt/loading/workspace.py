@@ -3,11 +3,12 @@
 dlt has no lock of its own: two processes in one working directory load every file twice.
 """
 
+import json
 import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import astuple, dataclass, field
+from dataclasses import asdict, astuple, dataclass, field, replace
 from hashlib import sha256
 from itertools import count
 from pathlib import Path
@@ -15,8 +16,16 @@ from typing import Final
 
 from filelock import FileLock, Timeout
 
+from dagster_dlt.errors import PackagesLeftBehindError
+
 #: Seconds after which the directory of a failed load is removed: a week.
 RETENTION: Final = 7 * 24 * 3600
+#: Folder of the workspaces, below dlt's own directory of pipelines.
+FOLDER: Final = ".dagster"
+#: File in a workspace that says what it is about.
+_ABOUT: Final = "about.json"
+#: How the names of directories begin that keep state between runs.
+_STATE: Final = "state-"
 
 
 @dataclass(frozen=True)
@@ -38,6 +47,28 @@ class Scope:
         """A name that is the same for the same scope, in every process and on every machine."""
         return _digest("\0".join(map(repr, astuple(self))), length=12)
 
+    @property
+    def state_folder(self) -> str:
+        """Name of the directory of the state, where only a disk keeps it."""
+        return f"{_STATE}{replace(self, step='state', partition=None).folder}"
+
+    @property
+    def place(self) -> str:
+        """What tells the destination and dataset from others, without a word of either."""
+        return _digest(repr((self.destination, self.dataset)), length=12)
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a workspace says of the load that it was left by."""
+
+    place: str
+    dataset: str | None
+    step: str
+    partition: str | None
+    #: The last Dagster run that held it.
+    run_id: str
+
 
 @dataclass
 class Workspace:
@@ -49,6 +80,8 @@ class Workspace:
     path: Path
     #: Where the disk alone keeps the state there is one room, which is never removed.
     permanent: bool = False
+    #: URLs of the archives that this load has parked.
+    parked: list[str] = field(default_factory=list)
     _kept: set[Path] = field(default_factory=set)
 
     def room(self, name: str = "") -> Path:
@@ -60,6 +93,22 @@ class Workspace:
     def rooms(self) -> list[Path]:
         """Return the rooms that are there."""
         return [self.path] if self.permanent else sorted(_folders(self.path))
+
+    @property
+    def apart(self) -> bool:
+        """Whether the last load found out that its resources had better be loaded apart."""
+        return self._apart.exists()
+
+    @apart.setter
+    def apart(self, value: bool) -> None:
+        if value and not self.permanent:
+            self._apart.touch(mode=0o600)
+        else:
+            self._apart.unlink(missing_ok=True)
+
+    @property
+    def _apart(self) -> Path:
+        return self.path.with_name(f"{self.path.name.partition('.')[0]}.apart")
 
     def keep(self, room: Path) -> None:
         """Leave the room behind, because a package in it waits to be finished."""
@@ -77,16 +126,23 @@ class Workspace:
         for room in self.rooms():
             if room not in self._kept:
                 self.clear(room)
+        if not _folders(self.path):
+            (self.path / _ABOUT).unlink(missing_ok=True)
         with suppress(OSError):  # something is left in it
             self.path.rmdir()
 
 
 @contextmanager
-def claim(base: Path, scope: Scope) -> Iterator[Workspace]:
+def claim(base: Path, scope: Scope, run_id: str = "") -> Iterator[Workspace]:
     """Hold the workspace of `scope`, or a numbered sibling of it while that one is busy.
 
     What dead processes left in siblings is moved over, so that this load finishes it. When an
     error leaves the block nothing is removed: what was built is there for the next attempt.
+
+    Args:
+        base: Directory of the workspaces.
+        scope: What the load is about.
+        run_id: The Dagster run, for whoever finds the workspace afterwards.
     """
     parent = base / scope.pipeline
     _make(parent)
@@ -97,6 +153,9 @@ def claim(base: Path, scope: Scope) -> Iterator[Workspace]:
             if not free:
                 continue
             _make(path)
+            about = Origin(scope.place, scope.dataset, scope.step, scope.partition, run_id)
+            (path / _ABOUT).touch(mode=0o600)
+            (path / _ABOUT).write_text(json.dumps(asdict(about)), encoding="utf-8")
             _adopt_siblings(parent, scope, path)
             workspace = Workspace(path)
             yield workspace
@@ -113,7 +172,8 @@ def claim_permanent(path: Path, pipeline: str, on_wait: Callable[[], None]) -> I
         pipeline: Name of the pipeline whose state is in it.
         on_wait: Called once, before waiting.
     """
-    _make(path)
+    if not path.is_dir():  # dlt's own directory stays as it is
+        _make(path)
     lock = FileLock(path / f"{pipeline}.lock", mode=0o600)
     try:
         lock.acquire(timeout=0)
@@ -126,10 +186,50 @@ def claim_permanent(path: Path, pipeline: str, on_wait: Callable[[], None]) -> I
         lock.release()
 
 
+@contextmanager
+def take(path: Path, permanent_of: str | None = None) -> Iterator[bool]:
+    """Hold a workspace that is there, if no load does; tell whether it is held now.
+
+    Args:
+        path: The directory.
+        permanent_of: Name of the pipeline whose state is kept in it, if one's is.
+    """
+    with _if_free(path, path / f"{permanent_of}.lock" if permanent_of else None) as free:
+        yield free
+
+
+def origin_of(path: Path) -> Origin | None:
+    """Return what a workspace says of the load that left it, if it does."""
+    try:
+        return Origin(**json.loads((path / _ABOUT).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def workspaces(base: Path, pipeline: str) -> list[Path]:
+    """Return the private workspaces of a pipeline that are there."""
+    parent = base / pipeline
+    if not parent.is_dir():
+        return []
+    return sorted(path for path in _folders(parent) if not path.name.startswith(_STATE))
+
+
 def adopt_state(old: Path, new: Path) -> None:
-    """Take over, once, the cursors and schemas that dlt keeps in its own working directory."""
+    """Take over, once, the cursors and schemas that dlt keeps in its own working directory.
+
+    Raises:
+        PackagesLeftBehindError: packages are pending there, whose rows the cursors have passed.
+    """
     if new.exists() or not (old / "state.json").is_file():
         return
+    pending = sorted(
+        package.name
+        for folder in (old / "normalize" / "extracted", old / "load" / "normalized")
+        if folder.is_dir()
+        for package in _folders(folder)
+    )
+    if pending:
+        raise PackagesLeftBehindError(old.name, pending, str(old.parent))
     _make(new)
     shutil.copy2(old / "state.json", new / "state.json")
     if (old / "schemas").is_dir():
@@ -151,7 +251,7 @@ def _adopt_siblings(parent: Path, scope: Scope, path: Path) -> None:
 def _remove_old(parent: Path) -> None:
     oldest = time.time() - RETENTION
     for path in _folders(parent):
-        if path.name.startswith("state-"):
+        if path.name.startswith(_STATE):
             continue
         with suppress(OSError), _if_free(path) as free:
             if free and path.stat().st_mtime < oldest:
@@ -159,9 +259,9 @@ def _remove_old(parent: Path) -> None:
 
 
 @contextmanager
-def _if_free(path: Path) -> Iterator[bool]:
+def _if_free(path: Path, file: Path | None = None) -> Iterator[bool]:
     """Hold the lock of a directory if nobody else does; remove the lock with the directory."""
-    lock = FileLock(f"{path}.lock", mode=0o600)
+    lock = FileLock(file or f"{path}.lock", mode=0o600)
     try:
         lock.acquire(timeout=0)
     except Timeout:
@@ -178,11 +278,18 @@ def _if_free(path: Path) -> Iterator[bool]:
 
 
 def _folders(path: Path) -> list[Path]:
-    return [entry for entry in path.iterdir() if entry.is_dir()]
+    """Return the folders in `path` but for hidden ones, in which rooms are packed and unpacked."""
+    return [entry for entry in path.iterdir() if entry.is_dir() and entry.name[0] != "."]
 
 
 def _make(path: Path) -> None:
-    path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    """Create a directory, and what is missing above it, that only its owner can look into."""
+    if not path.parent.is_dir():
+        _make(path.parent)
+    path.mkdir(exist_ok=True, mode=0o700)
+    if path.stat().st_mode & 0o077:
+        # It was there before, or takes the rights of the directory it is in.
+        path.chmod(0o700)
 
 
 def _digest(text: str, *, length: int) -> str:

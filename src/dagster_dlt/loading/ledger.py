@@ -1,0 +1,505 @@
+"""What was started, by whom, and what became of it: a small table beside `_dlt_loads`.
+
+dlt notes a load at the destination when it is committed. A load whose process dies before that, and
+whose disk is gone, leaves rows that nothing knows of. So each package is noted here before the
+first of its rows is sent, and whoever comes next finds it, on any machine.
+"""
+
+import json
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timezone
+from typing import Any, Final, Literal
+
+from dlt.common.data_types import TDataType
+from dlt.common.schema import Schema
+from dlt.destinations.exceptions import DatabaseException, DatabaseUndefinedRelation
+from dlt.destinations.job_client_impl import SqlJobClientBase
+from dlt.pipeline.pipeline import Pipeline
+from filelock import Timeout
+
+from dagster_dlt import _dlt
+from dagster_dlt._facts import Chain
+from dagster_dlt.errors import LoadTakenBackError
+from dagster_dlt.loading.machine import machine, sign_of_life
+from dagster_dlt.loading.turns import Turn
+from dagster_dlt.loading.undo import count, delete_orphans, orphans, undo
+
+#: Name of the table. dlt takes what begins with `_dlt` for its own, so nobody loads it as data.
+TABLE: Final = "_dlt_dagster_loads"
+#: Seconds between two signs of life of a load.
+BEAT: Final = 60.0
+#: Seconds without a sign of life after which a load of another machine counts as dead.
+LEASE: Final = 900.0
+#: Seconds for which committed loads are read back: longer than a pending package is kept.
+HORIZON: Final = 8 * 24 * 3600.0
+
+#: `undoing`: rows are taken back, some may still be there, and none of the package counts any more.
+Status = Literal["loading", "committed", "undoing", "undone"]
+
+_TAKEN_BACK: Final = frozenset({"undoing", "undone"})
+#: Times that the table is created where others create it, or its dataset, at the same moment.
+_TRIES: Final = 5
+
+_TEXTS: Final = (
+    "load_id",
+    "pipeline_name",
+    "run_id",
+    "step_key",
+    "partition_key",
+    "status",
+    "facts",
+)
+_NUMBERS: Final = ("attempt", "started_at", "beat_at")
+_COLUMNS: Final = (*_TEXTS, *_NUMBERS)
+
+
+@dataclass(frozen=True)
+class Loader:
+    """Who loads: a step of a Dagster run, in one of its attempts."""
+
+    run_id: str
+    step: str
+    attempt: int = 0
+    partition: str | None = None
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One load package, as the ledger knows it."""
+
+    load_id: str
+    pipeline: str
+    loader: Loader
+    #: Resources whose rows are in the package.
+    resources: tuple[str, ...]
+    #: Tables that a dead load's rows have to be taken out of.
+    chains: tuple[Chain, ...] = ()
+    #: Outermost tables that are written to staging tables first.
+    staged: tuple[str, ...] = ()
+    #: What the name of a staging dataset of its own ends with, if it has one.
+    staging: str | None = None
+    #: Rows of the package by table.
+    rows: Mapping[str, int] = field(default_factory=dict)
+    #: Resources that were taken out of the package because they cannot be loaded.
+    failed: tuple[str, ...] = ()
+    status: Status = "loading"
+    #: What tells machines apart, for the locks by which a load on the same one shows that it lives.
+    machine: str = ""
+    started_at: float = 0.0
+    beat_at: float = 0.0
+
+    @property
+    def is_taken_back(self) -> bool:
+        """Whether its rows are gone, or about to be, so that it has to be loaded from the start."""
+        return self.status in _TAKEN_BACK
+
+    @property
+    def facts(self) -> str:
+        """What is not asked for by itself, as JSON."""
+        return json.dumps(
+            {
+                "resources": self.resources,
+                "chains": [[chain.resource, chain.tables] for chain in self.chains],
+                "staged": self.staged,
+                "staging": self.staging,
+                "rows": dict(self.rows),
+                "failed": self.failed,
+                "machine": self.machine,
+            }
+        )
+
+    def values(self) -> tuple[Any, ...]:
+        """Return the values of the row, in the order of its columns."""
+        return (
+            self.load_id,
+            self.pipeline,
+            self.loader.run_id,
+            self.loader.step,
+            self.loader.partition or "",
+            self.status,
+            self.facts,
+            self.loader.attempt,
+            int(self.started_at * 1000),
+            int(self.beat_at * 1000),
+        )
+
+    @classmethod
+    def of(cls, row: Sequence[Any]) -> "Entry":
+        """Read an entry from the values of its row."""
+        load_id, pipeline, run_id, step, partition, status, text, attempt, started, beat = row
+        facts = json.loads(text)
+        return cls(
+            load_id=load_id,
+            pipeline=pipeline,
+            loader=Loader(run_id, step, int(attempt), partition or None),
+            resources=tuple(facts["resources"]),
+            chains=tuple(
+                Chain(resource, tuple((name, parent) for name, parent in tables))
+                for resource, tables in facts["chains"]
+            ),
+            staged=tuple(facts["staged"]),
+            staging=facts["staging"],
+            rows=facts["rows"],
+            failed=tuple(facts["failed"]),
+            status=status,
+            machine=facts["machine"],
+            started_at=int(started) / 1000,
+            beat_at=int(beat) / 1000,
+        )
+
+
+class Ledger:
+    """The ledger of one pipeline at its destination.
+
+    Args:
+        connect: Makes a client of the destination, for a schema that has the ledger's table.
+        pipeline: Name of the pipeline.
+        turn: The right to open the destination.
+        is_over: Tells whether a Dagster run has ended, by its id.
+        clock: Seconds since 1970.
+    """
+
+    def __init__(
+        self,
+        connect: Callable[[], SqlJobClientBase],
+        pipeline: str,
+        *,
+        turn: Turn,
+        is_over: Callable[[str], bool] = lambda _run: False,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._connect = connect
+        self._client = client = connect()
+        self._pipeline = pipeline
+        self._turn = turn
+        self._in_use = threading.RLock()
+        self._is_over = is_over
+        self._clock = clock
+        sql, naming = client.sql_client, client.schema.naming
+        self._table = sql.make_qualified_table_name(TABLE)
+        self._column = {
+            name: sql.escape_column_name(naming.normalize_path(name)) for name in _COLUMNS
+        }
+        self._loads = sql.make_qualified_table_name(client.schema.loads_table_name)
+        self._loads_id, self._loads_time = (
+            sql.escape_column_name(naming.normalize_path(name))
+            for name in ("load_id", "inserted_at")
+        )
+        #: Loads of this process whose sign of life is given.
+        self._held: set[str] = set()
+
+    @contextmanager
+    def _connected(self) -> Iterator[None]:
+        """Hold the one connection, which loads of several threads share."""
+        with self._turn, self._in_use, self._client:
+            yield
+
+    # --- reading -------------------------------------------------------------------------------
+
+    def entries(self) -> list[Entry]:
+        """Return the loads that are not over, and those of the last days, oldest first.
+
+        A load that dlt has noted as committed is so here, whatever its process came to say.
+        """
+        column = self._column
+        horizon = int((self._clock() - HORIZON) * 1000)
+        with self._connected():
+            return self._read(
+                f"{column['pipeline_name']} = %s AND "
+                f"({column['status']} IN ('loading', 'undoing') OR {column['started_at']} > %s)",
+                self._pipeline,
+                horizon,
+            )
+
+    def _read(self, condition: str, *values: str | int) -> list[Entry]:
+        names = ", ".join(self._column.values())
+        query = f"SELECT {names} FROM {self._table} WHERE {condition}"  # noqa: S608 - quoted names
+        try:
+            rows = self._client.sql_client.execute_sql(query, *values) or []
+        except DatabaseUndefinedRelation:
+            return []
+        found = sorted(map(Entry.of, rows), key=lambda entry: entry.load_id)
+        committed = self._committed([each.load_id for each in found if each.status == "loading"])
+        return [
+            replace(entry, status="committed", beat_at=committed[entry.load_id])
+            if entry.load_id in committed
+            else entry
+            for entry in found
+        ]
+
+    def _committed(self, load_ids: Sequence[str]) -> dict[str, float]:
+        """Return which of these loads dlt has noted as committed, and when."""
+        if not load_ids:
+            return {}
+        marks = ", ".join(["%s"] * len(load_ids))
+        query = (
+            f"SELECT {self._loads_id}, {self._loads_time} FROM {self._loads} "  # noqa: S608 - quoted
+            f"WHERE {self._loads_id} IN ({marks})"
+        )
+        try:
+            rows = self._client.sql_client.execute_sql(query, *load_ids) or []
+        except DatabaseUndefinedRelation:
+            return {}
+        return {str(load_id): _seconds(moment) for load_id, moment in rows}
+
+    def is_dead(self, entry: Entry, loader: Loader) -> bool:
+        """Tell whether the process behind a load that is not over has gone.
+
+        On the same machine its lock says so. Elsewhere it is dead if `loader` is a later attempt
+        of the same step, if Dagster says that its run has ended, or when it gives no sign of life;
+        a destination that is a file is not opened for such signs while it is loaded.
+        """
+        return self.cause_of_death(entry, loader) is not None
+
+    def cause_of_death(self, entry: Entry, loader: Loader | None = None) -> str | None:
+        """Return how it is known that a load is dead, in words; None while it may be alive."""
+        if entry.machine == machine():
+            return None if sign_of_life(entry.load_id).is_given() else "its process is gone"
+        if loader is not None:
+            same_step = (entry.loader.run_id, entry.loader.step) == (loader.run_id, loader.step)
+            if same_step and entry.loader.attempt < loader.attempt:
+                return "its step is tried again"
+        if self._is_over(entry.loader.run_id):
+            return "its run has ended"
+        if not self._turn.is_needed and self._clock() - entry.beat_at > LEASE:
+            return "it gives no sign of life"
+        return None
+
+    def rows_of(self, entry: Entry) -> dict[str, int]:
+        """Return the rows that `undo` would take back, by table."""
+        with self._connected():
+            return count(self._client, entry.load_id, entry.chains)
+
+    def alive(self, entry: Entry) -> list[Entry]:
+        """Return the other loads that may be going on at this moment."""
+        if self._turn.is_needed:
+            return []  # it is this one's turn
+        return [
+            other
+            for other in self.entries()
+            if other.status == "loading"
+            and other.load_id != entry.load_id
+            and not self.is_dead(other, entry.loader)
+        ]
+
+    # --- writing -------------------------------------------------------------------------------
+
+    @contextmanager
+    def holding(self, load_id: str, timeout: float = -1) -> Iterator[None]:
+        """Keep others on this machine from taking a load for dead; may be nested.
+
+        Raises:
+            filelock.Timeout: another process has it.
+        """
+        if load_id in self._held:
+            yield
+            return
+        with sign_of_life(load_id).given(timeout):
+            self._held.add(load_id)
+            try:
+                yield
+            finally:
+                self._held.discard(load_id)
+
+    @contextmanager
+    def loading(self, entry: Entry, log: logging.Logger) -> Iterator[Entry]:
+        """Note a load before its first row is sent, and show that it lives until it is over.
+
+        An error leaves the entry as it is: the load is to be finished, or undone.
+
+        Raises:
+            LoadTakenBackError: another process took it for dead, and its rows back.
+        """
+        now = self._clock()
+        entry = replace(entry, machine=machine(), started_at=now, beat_at=now, status="loading")
+        with self.holding(entry.load_id):
+            self.write(entry)
+            over = threading.Event()
+            beats = threading.Thread(
+                target=self._beat, args=(entry.load_id, over), daemon=True, name="dagster-dlt-beat"
+            )
+            if not self._turn.is_needed:
+                beats.start()
+            try:
+                yield entry
+            finally:
+                over.set()
+                if beats.is_alive():
+                    beats.join()
+            try:
+                status = self._change(entry.load_id, "loading", "committed")
+            except DatabaseException as error:
+                # dlt's own note is what counts; the next run takes it from there.
+                log.warning("The ledger does not say that %s is over: %s", entry.load_id, error)
+                return
+            if status in _TAKEN_BACK:
+                # With its cursors, and what it has sent since: so it is as if it had never been.
+                with self._connected():
+                    undo(self._client, entry.load_id, entry.chains)
+                raise LoadTakenBackError(entry.load_id, entry.resources)
+
+    def write(self, entry: Entry) -> None:
+        """Write an entry, in place of what there was for its package."""
+        with self._connected():
+            for _ in range(_TRIES):
+                with suppress(DatabaseUndefinedRelation):
+                    self._replace(entry)
+                    return
+                with suppress(DatabaseException):  # another load creates it at this moment
+                    _dlt.create_table(self._client, TABLE)
+            self._replace(entry)
+
+    def _replace(self, entry: Entry) -> None:
+        sql, column = self._client.sql_client, self._column
+        delete = f"DELETE FROM {self._table} WHERE {column['load_id']} = %s"  # noqa: S608 - quoted
+        names, marks = ", ".join(column.values()), ", ".join(["%s"] * len(column))
+        with _dlt.transaction(self._client):
+            sql.execute_sql(delete, entry.load_id)
+            sql.execute_sql(
+                f"INSERT INTO {self._table} ({names}) VALUES ({marks})",  # noqa: S608 - quoted
+                *entry.values(),
+            )
+
+    def note(self, entry: Entry) -> None:
+        """Note more of a load that is going on."""
+        with self._connected():
+            self._set(entry.load_id, facts=replace(entry, machine=machine()).facts)
+
+    def undo(self, entry: Entry) -> int | None:
+        """Take back the rows of a dead load, after noting it; return how many were deleted.
+
+        Nothing is done, and None returned, where the load turns out to be alive on this machine,
+        or over. Nested rows without a parent stay while another load of their tables is not over,
+        which they may be the beginning of: they belong to no row, and are deleted another time.
+        """
+        load_id = entry.load_id
+        try:
+            with self.holding(load_id, timeout=0):
+                if self._change(load_id, "loading", "undoing") not in _TAKEN_BACK:
+                    return None
+                with self._connected():
+                    rows = undo(self._client, load_id, entry.chains)
+                if entry.staging:
+                    self.drop(entry.staging)
+                return rows + self._sweep(entry)
+        except Timeout:
+            return None
+
+    def _sweep(self, entry: Entry) -> int:
+        with self._connected():
+            # In this order: a load that is noted after they were found has sent none of them.
+            found = orphans(self._client, entry.chains)
+            if found and self._is_busy(found):
+                return 0
+            deleted = delete_orphans(self._client, entry.chains, found)
+        self._change(entry.load_id, "undoing", "undone")
+        return deleted
+
+    def drop(self, dataset: str) -> None:
+        """Drop a staging dataset that one load had for itself, if it is there."""
+        sql = self._client.sql_client
+        with self._connected(), sql.with_alternative_dataset_name(dataset):
+            if sql.has_dataset():
+                sql.drop_dataset()
+
+    def _is_busy(self, tables: Iterable[str]) -> bool:
+        """Tell whether a load that is not over adds rows to these tables, in whatever pipeline."""
+        wanted = set(tables)
+        return any(
+            entry.status == "loading" and wanted.intersection(chain.names)
+            for entry in self._read(f"{self._column['status']} = 'loading'")
+            for chain in entry.chains
+        )
+
+    def _change(self, load_id: str, before: Status, after: Status) -> str | None:
+        """Change the status of a load unless somebody was faster; return what it is then."""
+        status, now = self._column["status"], int(self._clock() * 1000)
+        with self._connected():
+            if after == "undoing" and self._committed([load_id]):
+                return "committed"
+            self._set(load_id, where=f"{status} = '{before}'", status=after, beat_at=now)
+            rows = self._client.sql_client.execute_sql(
+                f"SELECT {status} FROM {self._table} "  # noqa: S608 - quoted names
+                f"WHERE {self._column['load_id']} = %s",
+                load_id,
+            )
+        return str(rows[0][0]) if rows else None
+
+    def _beat(self, load_id: str, over: threading.Event) -> None:
+        while not over.wait(BEAT):
+            # With a connection of its own, since dlt may be busy with the other one. A beat that is
+            # missed costs nothing: the lease is many beats long.
+            with suppress(Exception), self._connect() as client:
+                self._set(load_id, client, beat_at=int(self._clock() * 1000))
+
+    def _set(
+        self,
+        load_id: str,
+        client: SqlJobClientBase | None = None,
+        where: str | None = None,
+        **values: str | int,
+    ) -> None:
+        column = self._column
+        changes = ", ".join(f"{column[name]} = %s" for name in values)
+        (client or self._client).sql_client.execute_sql(
+            f"UPDATE {self._table} SET {changes} "  # noqa: S608 - quoted names
+            f"WHERE {column['load_id']} = %s{f' AND {where}' if where else ''}",
+            *values.values(),
+            load_id,
+        )
+
+
+def ledger_of(
+    pipeline: Pipeline,
+    turn: Turn,
+    *,
+    schema: Schema | None = None,
+    is_over: Callable[[str], bool] = lambda _run: False,
+) -> Ledger | None:
+    """Return the ledger at the destination of `pipeline`, or None where there can be none.
+
+    It takes SQL, and deletes: files and sinks have neither.
+
+    Args:
+        pipeline: The pipeline.
+        turn: The right to open the destination.
+        schema: Schema of the source, whose naming tells how tables are called.
+        is_over: Tells whether a Dagster run has ended, by its id.
+    """
+    if not _dlt.can_take_rows_back(pipeline):
+        return None
+    columns: dict[str, TDataType] = {
+        **dict.fromkeys(_TEXTS, "text"),
+        **dict.fromkeys(_NUMBERS, "bigint"),
+    }
+    # Looked up once: the directory of the pipeline may be gone when the next client is made.
+    naming = schema or _dlt.any_schema(pipeline)
+    return Ledger(
+        lambda: _dlt.client_with_table(pipeline, naming, TABLE, columns),
+        pipeline.pipeline_name,
+        turn=turn,
+        is_over=is_over,
+    )
+
+
+def _seconds(moment: object) -> float:
+    """Return seconds since 1970 of a time that a destination gives, as such or as text, in UTC."""
+    known = moment if isinstance(moment, datetime) else datetime.fromisoformat(str(moment))
+    return (known if known.tzinfo else known.replace(tzinfo=timezone.utc)).timestamp()
+
+
+def overlapping(
+    entries: Iterable[Entry], resources: Iterable[str], partition: str | None
+) -> list[Entry]:
+    """Return the entries that are about some of these resources, in the same partition."""
+    wanted = set(resources)
+    return [
+        entry
+        for entry in entries
+        if entry.loader.partition == partition and wanted & set(entry.resources)
+    ]

@@ -1,0 +1,103 @@
+"""Cursors: what a load package commits with its rows, and how one resource's is put back."""
+
+import logging
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Final
+
+from dlt.destinations.job_client_impl import SqlJobClientBase
+from dlt.pipeline.pipeline import Pipeline
+
+from dagster_dlt import _dlt
+from dagster_dlt.loading.ledger import Entry
+from dagster_dlt.loading.package import Package
+
+#: Seconds by which the clocks of two machines may differ.
+SKEW: Final = 60.0
+
+
+def merge(pipeline: Pipeline, entries: Sequence[Entry], log: logging.Logger) -> None:
+    """Complete the state that dlt has restored by what loads that overlapped have committed.
+
+    dlt restores the row with the newest load id, whole. Load ids are made when a load begins, so
+    the row of one that began earlier and ended later is forgotten, with its cursors and tables.
+    What was extracted by a load is its own to advance: of each resource the value counts that was
+    committed last.
+    """
+    client = _dlt.client_of(pipeline, _dlt.any_schema(pipeline))
+    if not isinstance(client, SqlJobClientBase):
+        return
+    restored = _dlt.restored_load(pipeline, client)
+    if restored is None or not unseen(entries, restored, []):
+        return
+    later = _dlt.states_after(pipeline, client, f"{float(restored) - SKEW:.7f}")
+    overlapping = unseen(entries, restored, later)
+    if not overlapping:
+        return
+    rows = _dlt.state_rows(client, [entry.load_id for entry in overlapping])
+    with pipeline.managed_state() as state:
+        for entry in overlapping:
+            if entry.load_id in rows:
+                take_over(state, rows[entry.load_id], set(entry.resources) - set(entry.failed))
+    added = _dlt.add_stored_tables(pipeline, client, [entry.load_id for entry in overlapping])
+    log.debug("Merged the cursors of %d overlapping loads, and tables %s.", len(overlapping), added)
+
+
+def unseen(entries: Sequence[Entry], restored: str, states: Collection[str]) -> list[Entry]:
+    """Return the loads whose cursors may be missing in a state, in the order of their commits.
+
+    The one that has committed the state is among them, so that it counts where it was later.
+
+    Args:
+        entries: What the ledger knows.
+        restored: The load that has committed the state.
+        states: Loads with a state of about that time or later. One that is not in the ledger was
+            made with plain dlt: what was committed before it began, it has seen.
+    """
+    noted = {entry.load_id for entry in entries}
+    plain = [float(load_id) for load_id in {restored, *states} - noted]
+    began = max([float(restored) - SKEW, *plain])
+    found = [each for each in entries if each.status == "committed" and each.beat_at > began]
+    if all(entry.load_id == restored for entry in found):
+        return []
+    return sorted(found, key=lambda entry: entry.beat_at)
+
+
+def take_over(state: Any, theirs: Mapping[str, Any], resources: Collection[str]) -> None:  # noqa: ANN401 - dlt's state
+    """Take the cursors of some resources from another state, and what else it alone has."""
+    for source, their in theirs.get("sources", {}).items():
+        ours = state.setdefault("sources", {}).setdefault(source, {})
+        known = their.get("resources", {})
+        for name in resources:
+            if name in known:
+                ours.setdefault("resources", {})[name] = known[name]
+        for key, value in their.items():
+            ours.setdefault(key, value)
+
+
+def put_back(package: Package, resources: Collection[str]) -> None:
+    """Let a package commit the cursors of some resources as they were before it was extracted.
+
+    May be called again for the same package, after a crash at any point of it.
+    """
+    doc = _dlt.packed_state(package.pipeline, package.load_id)
+    base = _dlt.state_before(package.pipeline, package.load_id)
+    if doc is not None:
+        state = _dlt.state_in(doc)
+        _put_back(state, base, resources)
+        doc = _dlt.pack_state(package.pipeline, package.load_id, state, doc)
+        client = _dlt.client_of(package.pipeline, package.schema)
+        if isinstance(client, SqlJobClientBase):
+            _dlt.write_state_row(client, package.load_id, doc)
+            package.settle(package.schema.state_table_name)
+    with package.pipeline.managed_state() as local:
+        _put_back(local, base, resources)
+
+
+def _put_back(state: Any, base: Mapping[str, Any], resources: Collection[str]) -> None:  # noqa: ANN401 - dlt's state
+    for source, kept in state.get("sources", {}).items():
+        known = base.get("sources", {}).get(source, {}).get("resources", {})
+        for name in resources:
+            if name in known:
+                kept.setdefault("resources", {})[name] = known[name]
+            else:
+                kept.get("resources", {}).pop(name, None)

@@ -1,0 +1,184 @@
+"""Takes back what a load has sent to the destination and never committed.
+
+dlt loads the tables of a chain in any order. A nested row says whose child it is, but not which
+load it came with: while its parent is not there, it may be what a dead load left behind, or the
+beginning of what another one is about to complete. So rows are taken back in two steps: those that
+can be reached from a row with the load id, and orphans, of which something else has to say whose
+they are.
+"""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Final
+
+from dlt.common.destination.client import JobClientBase, WithStagingDataset
+from dlt.destinations.job_client_impl import SqlJobClientBase
+
+from dagster_dlt import _dlt
+from dagster_dlt._facts import Chain
+from dagster_dlt.loading.package import Package
+
+#: Ids in one statement.
+_AT_ONCE: Final = 500
+
+
+def takes_back(package: Package, client: JobClientBase, chain: Chain) -> bool:
+    """Tell whether rows of `chain` have to be taken back before they are loaded a second time."""
+    return _dlt.adds_rows(package.schema, chain, client)
+
+
+def undo(client: SqlJobClientBase, load_id: str, chains: Sequence[Chain]) -> int:
+    """Delete the rows of a load from these chains, as far as they can be told by its id.
+
+    Args:
+        client: Client of the destination, connected.
+        load_id: The load.
+        chains: Tables to which it may have added rows.
+
+    Returns:
+        How many rows were deleted.
+    """
+    sql, deleted = client.sql_client, 0
+    for chain in _present(client, chains):
+        with _dlt.transaction(client):
+            # Innermost first: rows are found by the ones above them.
+            for depth in reversed(range(len(chain.tables))):
+                rows = f"FROM {_rows_of_load(client, chain, depth)}"
+                ((found,),) = sql.execute_sql(f"SELECT COUNT(*) {rows}", load_id) or [(0,)]
+                if found:
+                    sql.execute_sql(f"DELETE {rows}", load_id)
+                    deleted += found
+    return deleted
+
+
+def orphans(client: SqlJobClientBase, chains: Sequence[Chain]) -> dict[str, set[str]]:
+    """Return the ids of nested rows that hang from no row of the outermost table, by table."""
+    found: dict[str, set[str]] = {}
+    for chain in _present(client, chains):
+        for depth, (name, above) in enumerate(chain.tables):
+            if above is not None:
+                rows = client.sql_client.execute_sql(_orphans(client, chain, depth)) or []
+                found[name] = {str(row[0]) for row in rows}
+    return {name: ids for name, ids in found.items() if ids}
+
+
+def delete_orphans(
+    client: SqlJobClientBase, chains: Sequence[Chain], found: Mapping[str, Collection[str]]
+) -> int:
+    """Delete rows that were found to be orphans, if they still are; return how many."""
+    still = orphans(client, chains) if found else {}
+    row_id, _, _ = _columns(client)
+    deleted = 0
+    for name, ids in found.items():
+        table = client.sql_client.make_qualified_table_name(name)
+        gone = sorted(still.get(name, set()) & set(ids))
+        for start in range(0, len(gone), _AT_ONCE):
+            some = gone[start : start + _AT_ONCE]
+            marks = ", ".join(["%s"] * len(some))
+            client.sql_client.execute_sql(
+                f"DELETE FROM {table} WHERE {row_id} IN ({marks})",  # noqa: S608 - quoted names
+                *some,
+            )
+        deleted += len(gone)
+    return deleted
+
+
+def _rows_of_load(client: SqlJobClientBase, chain: Chain, depth: int) -> str:
+    """Return the table at this place of the chain, with the condition for the rows of a load."""
+    name, above = chain.tables[depth]
+    row_id, load, parent_id = _columns(client)
+    table = client.sql_client.make_qualified_table_name(name)
+    if above is None:
+        return f"{table} WHERE {load} = %s"
+    parents = _rows_of_load(client, chain, chain.names.index(above))
+    return f"{table} WHERE {parent_id} IN (SELECT {row_id} FROM {parents})"  # noqa: S608 - quoted
+
+
+def _orphans(client: SqlJobClientBase, chain: Chain, depth: int) -> str:
+    """Return the query for rows at this place of the chain that do not hang from its first table.
+
+    With joins rather than `NOT IN`, which a server may look up once for each row.
+    """
+    row_id, _, parent_id = _columns(client)
+    name, above = chain.tables[depth]
+    table = client.sql_client.make_qualified_table_name
+    joins, level = "", 0
+    while above is not None:
+        joins += (
+            f" LEFT JOIN {table(above)} t{level + 1} "
+            f"ON t{level + 1}.{row_id} = t{level}.{parent_id}"
+        )
+        above, level = chain.tables[chain.names.index(above)][1], level + 1
+    return f"SELECT t0.{row_id} FROM {table(name)} t0{joins} WHERE t{level}.{row_id} IS NULL"  # noqa: S608
+
+
+def _present(client: SqlJobClientBase, chains: Iterable[Chain]) -> list[Chain]:
+    """Return the chains without the tables that are not at the destination."""
+    chains = list(chains)
+    there = _dlt.existing_tables(client, [name for chain in chains for name in chain.names])
+    present = []
+    for chain in chains:
+        known: set[str | None] = {None}
+        for name, above in chain.tables:
+            if name in there and above in known:
+                known.add(name)
+        tables = tuple(each for each in chain.tables if each[0] in known)
+        present += [Chain(chain.resource, tables)] if tables else []
+    return present
+
+
+def _columns(client: SqlJobClientBase) -> tuple[str, str, str]:
+    """Return the quoted columns for a row's id, its load id and its parent's id."""
+    quoted = map(client.sql_client.escape_column_name, _dlt.row_columns(client.schema))
+    row_id, load, parent_id = quoted
+    return row_id, load, parent_id
+
+
+def count(client: SqlJobClientBase, load_id: str, chains: Sequence[Chain]) -> dict[str, int]:
+    """Count, by table, the rows that would be taken back; tables without such rows are left out.
+
+    Args:
+        client: Client of the destination, connected.
+        load_id: The load.
+        chains: Tables to which it may have added rows.
+    """
+    found: dict[str, int] = {}
+    for chain in _present(client, chains):
+        for depth, name in enumerate(chain.names):
+            query = f"SELECT COUNT(*) FROM {_rows_of_load(client, chain, depth)}"  # noqa: S608 - quoted
+            ((rows,),) = client.sql_client.execute_sql(query, load_id) or [(0,)]
+            found[name] = int(rows)
+    for name, ids in orphans(client, chains).items():
+        found[name] += len(ids)
+    return {name: rows for name, rows in found.items() if rows}
+
+
+def clean(package: Package, chains: Sequence[Chain]) -> None:
+    """Make the tables of `chains` what they were before the package was loaded into them.
+
+    Rows it added are deleted, tables that it replaces are emptied, and so are staging tables. What
+    a merge with a key has written stays: the merge is applied again.
+    """
+    client = _dlt.client_of(package.pipeline, package.schema)
+    if not isinstance(client, SqlJobClientBase):
+        return
+    added = [
+        chain
+        for chain in chains
+        if takes_back(package, client, chain) and _dlt.knows_its_load(package.schema, chain)
+    ]
+    names = [name for chain in chains for name in chain.names]
+    with client:
+        undo(client, package.load_id, added)
+        own = {name: package.row_ids(name, ids) for name, ids in orphans(client, added).items()}
+        delete_orphans(client, added, own)
+        _empty(client, [name for name in names if client.should_truncate_table_before_load(name)])
+        if isinstance(client, WithStagingDataset):
+            staged = [name for name in names if client.should_load_data_to_staging_dataset(name)]
+            with client.with_staging_dataset():
+                _empty(client, staged)
+
+
+def _empty(client: SqlJobClientBase, names: Sequence[str]) -> None:
+    there = _dlt.existing_tables(client, names) if names else set()
+    if there:
+        client.sql_client.truncate_tables(*sorted(there))
