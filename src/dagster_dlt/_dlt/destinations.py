@@ -1,0 +1,212 @@
+"""Pipelines and their destinations: where data and state live, and how to reach them."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from dlt.common.configuration.container import Container
+from dlt.common.configuration.resolve import inject_section
+from dlt.common.configuration.specs.config_section_context import ConfigSectionContext
+from dlt.common.destination import Destination, TDestinationReferenceArg
+from dlt.common.destination.client import (
+    DestinationClientDwhConfiguration,
+    JobClientBase,
+    WithStateSync,
+)
+from dlt.common.pipeline import PipelineContext
+from dlt.common.schema import Schema
+from dlt.common.storages import LoadStorage, NormalizeStorage
+from dlt.destinations.job_client_impl import SqlJobClientBase
+from dlt.extract import DltResource, DltSource
+from dlt.pipeline.pipeline import Pipeline
+
+from dagster_dlt._dlt.secrets import remember_config
+from dagster_dlt._facts import Home, Location
+from dagster_dlt._redaction import is_secret_name, redacted, remember
+
+logger = logging.getLogger(__name__)
+
+# SQL dialects in which a table has no level above its schema, whatever their credentials call
+# "database" (a file for SQLite, the dataset itself for MySQL).
+_DIALECTS_WITHOUT_CATALOG = frozenset({"sqlite", "mysql"})
+
+# Credentials of databases that speak DuckDB's dialect and are not a local file. By name: importing
+# their classes takes drivers that may not be installed.
+_WITHOUT_FILE = frozenset({"MotherDuckCredentials", "DuckLakeCredentials"})
+
+
+def destination_name(pipeline: Pipeline) -> str | None:
+    """Return the name of the pipeline's destination, or None if it has none yet."""
+    return pipeline.destination.destination_name if pipeline.destination else None
+
+
+def schema_paths(pipeline: Pipeline) -> tuple[str | None, str | None]:
+    """Return the import and the export schema path of `pipeline`; dlt keeps them to itself."""
+    config = pipeline._schema_storage_config
+    return config.import_schema_path, config.export_schema_path
+
+
+def with_credentials(
+    destination: TDestinationReferenceArg | None, credentials: object
+) -> TDestinationReferenceArg | None:
+    """Return `destination` with the credentials that a run was given."""
+    if credentials is None or destination is None:
+        return destination
+    remember({"credentials": credentials})
+    return Destination.from_reference(destination, credentials=credentials)
+
+
+def location_of(pipeline: Pipeline) -> Location:
+    """Return where `pipeline` writes, as far as it is known without opening a connection.
+
+    The dataset is named as the destination names it. Whatever cannot be known, because there is
+    no destination, no credentials or no driver, is left out.
+    """
+    schema = any_schema(pipeline)
+    try:
+        client = client_of(pipeline, schema)
+    except Exception as error:  # noqa: BLE001 - descriptive only; drivers raise what they like
+        logger.debug("no client for pipeline %r: %s", pipeline.pipeline_name, type(error).__name__)
+        name = pipeline.dataset_name
+        return Location(dataset=schema.naming.normalize_table_identifier(name) if name else None)
+    config = client.config
+    if not isinstance(config, DestinationClientDwhConfiguration):
+        return Location()
+    database = _database(client) if isinstance(client, SqlJobClientBase) else None
+    return Location(
+        database=redacted(database) if database else None,
+        dataset=config.normalize_dataset_name(schema),
+    )
+
+
+def any_schema(pipeline: Pipeline) -> Schema:
+    """Return a schema of the pipeline, or an empty one with the destination's naming.
+
+    `destination_client()` would name the empty one after the pipeline, which fails for a
+    pipeline whose name is no identifier, such as `github-issues`.
+    """
+    if pipeline.schema_names:
+        return pipeline.default_schema
+    with pipeline._maybe_destination_capabilities():
+        return Schema("any")
+
+
+def schema_for(pipeline: Pipeline, source: DltSource) -> Schema:
+    """Return the schema that `pipeline` has for `source`, or the one that it will have.
+
+    A source may have a naming of its own, and with it names its tables and the dataset.
+    """
+    if source.schema.name in pipeline.schema_names:
+        return pipeline.schemas[source.schema.name]
+    with pipeline._maybe_destination_capabilities():
+        return source.schema.clone(update_normalizers=True)
+
+
+def _database(client: SqlJobClientBase) -> str | None:
+    catalog = client.sql_client.catalog_name(quote=False)
+    if catalog:
+        return str(catalog)
+    if client.capabilities.sqlglot_dialect in _DIALECTS_WITHOUT_CATALOG:
+        return None
+    database = getattr(client.config.credentials, "database", None)
+    if not database or not isinstance(database, str):
+        return None
+    if client.capabilities.sqlglot_dialect == "duckdb":
+        # DuckDB names a database after its file, up to the first dot.
+        return database.replace("\\", "/").rsplit("/", 1)[-1].split(".", 1)[0]
+    return database
+
+
+def schema_of(resource: DltResource, pipeline: Pipeline) -> Schema:
+    """Return the schema that `pipeline` keeps the tables of `resource` in."""
+    name = resource.source_name
+    return pipeline.schemas[name] if name in pipeline.schema_names else pipeline.default_schema
+
+
+@contextmanager
+def leaving_active_pipeline() -> Iterator[None]:
+    """Put back dlt's active pipeline of this thread after a block that creates another."""
+    container = Container()[PipelineContext]
+    previous = container.pipeline() if container.is_active() else None
+    try:
+        yield
+    finally:
+        if container.is_active():
+            container.deactivate()
+        if isinstance(previous, Pipeline):
+            previous.activate()
+
+
+@contextmanager
+def active(pipeline: Pipeline) -> Iterator[None]:
+    """Make `pipeline` dlt's active one in this thread, and put back the one that was."""
+    with leaving_active_pipeline():
+        pipeline.activate()
+        yield
+
+
+def home_of(pipeline: Pipeline) -> Home:
+    """Return where data and state of `pipeline` live; builds a client, but opens no connection."""
+    client = client_of(pipeline, any_schema(pipeline))
+    config = client.config
+    try:
+        location = config.data_location()
+    except Exception:  # noqa: BLE001 - destinations that have none say so in their own ways
+        location = str(config)
+    database = getattr(getattr(config, "credentials", None), "database", None)
+    parts = (config.destination_type, config.destination_name, location, database)
+    return Home(
+        destination="|".join(map(str, parts)),
+        restores_state=bool(pipeline.config.restore_from_destination)
+        and isinstance(client, WithStateSync),
+        in_working_dir=isinstance(database, str)
+        and Path(pipeline.working_dir).resolve() in Path(database).resolve().parents,
+    )
+
+
+def file_of(pipeline: Pipeline) -> Path | None:
+    """Return the file that is the destination of `pipeline`, if it is one: DuckDB, SQLite."""
+    client = client_of(pipeline, any_schema(pipeline))
+    if not isinstance(client, SqlJobClientBase):
+        return None
+    if client.capabilities.sqlglot_dialect not in {"duckdb", "sqlite"}:
+        return None
+    credentials = client.config.credentials
+    if type(credentials).__name__ in _WITHOUT_FILE:
+        return None
+    database = getattr(credentials, "database", None)
+    # `:memory:` and `:external:`, a connection that was passed, have none that is known.
+    if not isinstance(database, str) or not database or database.startswith(":"):
+        return None
+    return Path(database).resolve()
+
+
+def has_packages(pipelines_dir: Path, name: str) -> bool:
+    """Tell whether packages wait in the working directory of the pipeline `name`.
+
+    `Pipeline.has_pending_data` says the same, but making a pipeline writes into the directory.
+    """
+    working_dir = pipelines_dir / name
+    folders = (
+        working_dir / "normalize" / NormalizeStorage.EXTRACTED_FOLDER,
+        working_dir / "load" / LoadStorage.NORMALIZED_FOLDER,
+    )
+    return any(folder.is_dir() and any(folder.iterdir()) for folder in folders)
+
+
+def client_of(pipeline: Pipeline, schema: Schema) -> JobClientBase:
+    # Explicit credentials first: without the rest of them there may be no client.
+    for destination in filter(None, (pipeline.destination, pipeline.staging)):
+        given = destination.config_params
+        remember({name: value for name, value in given.items() if is_secret_name(name)})
+    # Configuration may be given for one pipeline by its name, which dlt's own methods look for.
+    section = ConfigSectionContext(
+        pipeline_name=pipeline.pipeline_name, merge_style=ConfigSectionContext.prefer_existing
+    )
+    with inject_section(section):
+        client, staging = pipeline._get_destination_clients(schema)
+    for each in filter(None, (client, staging)):
+        remember_config(each.config)
+    remember(public=[pipeline.pipeline_name, pipeline.dataset_name])
+    return client

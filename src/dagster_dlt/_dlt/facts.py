@@ -1,0 +1,148 @@
+"""What a load did."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from dlt.common.pipeline import LoadInfo
+from dlt.common.schema import Schema
+from dlt.common.schema.typing import TColumnSchema
+from dlt.common.storages.load_package import LoadJobInfo
+from dlt.extract import DltResource
+from dlt.pipeline.pipeline import Pipeline
+
+from dagster_dlt._dlt.destinations import location_of
+from dagster_dlt._dlt.schemas import nested_tables, root_of, root_tables
+from dagster_dlt._facts import Column, LoadFacts, ResourceFacts, Table
+from dagster_dlt._redaction import redacted
+
+# Column properties that describe a column and are shown as such; all others are hints.
+_PLAIN_COLUMN_PROPERTIES = frozenset({"name", "data_type", "nullable", "unique", "description"})
+
+
+def load_facts(pipeline: Pipeline, info: LoadInfo | None) -> LoadFacts:
+    """Copy what `info` says of the load as a whole; None stands for one of a dead process."""
+    location, trace = location_of(pipeline), pipeline.last_trace
+    if info is None:
+        destination = pipeline.destination
+        return LoadFacts(
+            destination_name=destination.destination_name,
+            destination_type=destination.destination_type,
+            dataset_name=location.dataset,
+            first_run=False,
+            started_at=None,
+            finished_at=None,
+            location=location,
+        )
+    return LoadFacts(
+        destination_name=info.destination_name,
+        destination_type=info.destination_type,
+        # Where there was nothing to load, dlt leaves out the dataset and the times of loading.
+        dataset_name=info.dataset_name or location.dataset,
+        first_run=info.first_run,
+        started_at=info.started_at or (trace.started_at if trace else None),
+        finished_at=info.finished_at or (trace.finished_at if trace else None),
+        location=location,
+    )
+
+
+def row_counts(pipeline: Pipeline) -> dict[str, int]:
+    """Return the rows by table that the last normalize step of `pipeline` wrote."""
+    trace = pipeline.last_trace
+    normalized = trace.last_normalize_info if trace else None
+    return dict(normalized.row_counts) if normalized else {}
+
+
+def resources_in(info: LoadInfo, pipeline: Pipeline) -> set[str]:
+    """Return the names of the resources that have a load job in the packages of `info`."""
+    found: set[str] = set()
+    for package in info.load_packages:
+        tables = pipeline.schemas[package.schema_name].tables
+        for jobs in package.jobs.values():
+            for job in jobs:
+                root = root_of(tables, job.job_file_info.table_name)
+                if root and (name := root.get("resource")):
+                    found.add(name)
+    return found
+
+
+def resource_facts(
+    resource: DltResource,
+    schema: Schema,
+    info: LoadInfo | None,
+    *,
+    rows: Mapping[str, int] | None,
+    own_rows: int | None = None,
+) -> ResourceFacts:
+    """Copy what a load did for one resource.
+
+    Args:
+        resource: The resource.
+        schema: The schema of its source as it is after the load.
+        info: What dlt says of the load, or None where its process died.
+        rows: Rows written by table; None where an earlier attempt wrote them.
+        own_rows: Rows the resource itself gave, where it shares its table with another one.
+    """
+    roots = root_tables(schema, resource)
+    nested = [name for root in roots for name in nested_tables(schema, root)]
+    mine = [*roots, *nested]
+    return ResourceFacts(
+        resource=resource.name,
+        tables=tuple(_table(schema, name) for name in roots),
+        nested=tuple(_table(schema, name) for name in nested),
+        rows={} if rows is None else {name: rows.get(name, 0) for name in mine},
+        rows_loaded=_rows_loaded(roots, rows) if own_rows is None else own_rows,
+        jobs=tuple(_jobs_of(info, set(mine))),
+    )
+
+
+def _rows_loaded(roots: Sequence[str], rows: Mapping[str, int] | None) -> int | None:
+    return None if rows is None else sum(rows.get(name, 0) for name in roots)
+
+
+def _table(schema: Schema, name: str) -> Table:
+    columns = schema.get_table_columns(name, include_incomplete=True)
+    return Table(name=name, columns=tuple(_column(*item) for item in columns.items()))
+
+
+def _column(name: str, column: TColumnSchema) -> Column:
+    hints = {hint for hint, value in column.items() if value} - _PLAIN_COLUMN_PROPERTIES
+    return Column(
+        name=name,
+        data_type=column.get("data_type"),
+        nullable=column.get("nullable", True) is not False,
+        unique=bool(column.get("unique", False)),
+        description=column.get("description"),
+        hints=tuple(sorted(hints)),
+    )
+
+
+def _jobs_of(info: LoadInfo | None, tables: set[str]) -> Iterator[Mapping[str, object]]:
+    for package in info.load_packages if info else ():
+        for jobs in package.jobs.values():
+            for job in jobs:
+                if job.job_file_info.table_name in tables:
+                    yield {"load_id": package.load_id, **_job(job)}
+
+
+def _job(job: LoadJobInfo) -> Mapping[str, object]:
+    return {
+        "state": job.state,
+        "table_name": job.job_file_info.table_name,
+        "job_id": job.job_file_info.job_id(),
+        "file_format": job.job_file_info.file_format,
+        "file_size": job.file_size,
+        "created_at": job.created_at.isoformat() if job.created_at else None,
+        "elapsed": job.elapsed,
+        "retry_count": job.job_file_info.retry_count,
+        "failed_message": redacted(job.failed_message) if job.failed_message else None,
+    }
+
+
+def count_rows(items: object) -> int:
+    """Return how many rows a page of data items is: list, Arrow table, data frame, or one item."""
+    if isinstance(items, list | tuple):
+        return sum(1 if isinstance(item, Mapping) else count_rows(item) for item in items)
+    if isinstance(rows := getattr(items, "num_rows", None), int):
+        return rows
+    if hasattr(items, "columns") and hasattr(items, "index"):
+        return len(items.index)
+    return 1
