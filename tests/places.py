@@ -16,8 +16,9 @@ from dlt.pipeline.pipeline import Pipeline
 from dagster_dlt import _dlt
 from dagster_dlt._facts import ResourceFacts
 from dagster_dlt.loading.ledger import Entry, Ledger, Loader, ledger_of
+from dagster_dlt.loading.outcome import Outcome
 from dagster_dlt.loading.plan import Plan
-from dagster_dlt.loading.run import Outcome, run
+from dagster_dlt.loading.run import run
 from dagster_dlt.loading.turns import turn_of
 from sources import query
 

@@ -18,8 +18,8 @@ from filelock import FileLock, Timeout
 
 from dagster_dlt import DagsterDltResource, _dlt
 from dagster_dlt.errors import LoadTakenBackError
-from dagster_dlt.loading import ledger as ledger_module
 from dagster_dlt.loading import run as run_module
+from dagster_dlt.loading import ledger as ledger_module
 from dagster_dlt.loading.ledger import LEASE, TABLE, Entry, Ledger, Loader
 from dagster_dlt.loading.machine import machine, sign_of_life
 from dagster_dlt.loading.turns import Turn
@@ -526,14 +526,14 @@ def test_rows_of_a_package_are_known_to_the_attempt_after_the_one_that_resumed_i
 
 def test_a_step_that_fails_before_it_reports_is_retried_without_loading(pipeline, monkeypatch):
     calls, failures = [], [RuntimeError("between commit and event")]
-    outcome = run_module._outcome  # noqa: SLF001 - what stands between the two
+    outcome = run_module.outcome_of
 
     def failing_once(*args, **options):
         if failures:
             raise failures.pop()
         return outcome(*args, **options)
 
-    monkeypatch.setattr(run_module, "_outcome", failing_once)
+    monkeypatch.setattr(run_module, "outcome_of", failing_once)
     assets = assets_of(
         counted(3, calls), pipeline, retry_policy=dg.RetryPolicy(max_retries=1), name="load"
     )

@@ -7,7 +7,7 @@ import dlt
 import pyarrow as pa
 import pytest
 
-from dagster_dlt.loading import run as run_module
+from dagster_dlt.loading.delivery import Delivery
 from dagster_dlt.loading.package import Package
 from places import Died, contents, expected, load, retry, shop
 
@@ -302,7 +302,7 @@ def test_nobody_takes_back_a_package_while_it_is_being_finished(place, monkeypat
 
     during(Package, "in_doubt")
     during(Package, "begin_again")
-    during(run_module._Load, "_try")  # noqa: SLF001 - the moment before dlt goes on
+    during(Delivery, "_try")  # the moment before dlt goes on
 
     retry(place.pipeline(), shop(1))
 

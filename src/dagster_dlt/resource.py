@@ -27,9 +27,9 @@ from dagster_dlt.constants import (
 from dagster_dlt.dlt_event_iterator import DltEventIterator, DltEventType
 from dagster_dlt.errors import ResourcesFailedError
 from dagster_dlt.loading.ledger import Loader
+from dagster_dlt.loading.outcome import Outcome, Report
 from dagster_dlt.loading.parking import Parking
 from dagster_dlt.loading.plan import Decompose, OnPending, Plan, RunOptions, check_options
-from dagster_dlt.loading.run import Outcome, Report
 from dagster_dlt.loading.run import run as run_load
 from dagster_dlt.loading.worker import stream
 from dagster_dlt.translator import DagsterDltTranslator
