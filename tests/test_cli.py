@@ -20,6 +20,8 @@ from dagster_dlt.cli import main
 from dagster_dlt.cli.code_location import load_file
 from dagster_dlt.errors import RefusedError
 from dagster_dlt.loading import cursors, pending
+from dagster_dlt.loading.leases import lease
+from dagster_dlt.loading.ledger import Loader
 from dagster_dlt.loading.machine import sign_of_life
 from dagster_dlt.loading.site import site_of
 from sources import outage
@@ -561,6 +563,21 @@ def test_a_load_that_is_alive_on_this_machine_is_not_undone(project, monkeypatch
     assert result.exit_code == 1
     assert "is alive on this machine" in result.output
     assert everything() == before
+
+
+def test_a_cursor_that_a_load_has_read_is_not_changed_meanwhile(project, monkeypatch):
+    run(monkeypatch)
+    (bound, *_) = load_file(Path("project.py")).bound
+    ledger = site_of(bound.pipeline, logging.getLogger("tests")).ledger
+    mine = {"pipeline": "shop", "log": logging.getLogger("tests")}
+
+    with lease(ledger, ["orders"], loader=Loader("the run", "step"), **mine):
+        (held,) = rows("leases")
+        refused = command("cursors", "rewind", "orders", "--yes")
+
+    assert (held["status"], held["resources"], held["run_id"]) == ("lease", ["orders"], "the run")
+    assert refused.exit_code == 1
+    assert "about to be written by run the run" in refused.output
 
 
 def note_elsewhere(load_id: str) -> None:

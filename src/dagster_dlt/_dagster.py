@@ -13,6 +13,8 @@ from dagster._core.errors import DagsterInvalidPropertyError
 from dagster_shared.libraries import DagsterLibraryRegistry
 from packaging.version import Version
 
+from dagster_dlt.loading.ledger import RANGE
+
 #: Characters that an asset key cannot have; dots are taken from 1.13.5 on.
 NOT_IN_KEYS: Final = (
     r"[^A-Za-z0-9_.-]" if Version(dg.__version__) >= Version("1.13.5") else r"[^A-Za-z0-9_-]"
@@ -130,7 +132,7 @@ def partition_of(context: dg.OpExecutionContext) -> str | None:
         return context.partition_key
     if loads_several_partitions(context):
         keys = context.partition_key_range
-        return f"{keys.start}...{keys.end}"
+        return f"{keys.start}{RANGE}{keys.end}"
     return None
 
 

@@ -127,3 +127,15 @@ class ResourceFacts:
     def table(self) -> str | None:
         """Name of the resource's table if it has exactly one."""
         return self.tables[0].name if len(self.tables) == 1 else None
+
+
+@dataclass(frozen=True)
+class Window:
+    """A span of time: the start belongs to it, the end does not. Both know their time zone."""
+
+    start: datetime
+    end: datetime
+
+    def overlaps(self, other: "Window") -> bool:
+        """Tell whether some moment belongs to both."""
+        return self.start < other.end and other.start < self.end

@@ -27,6 +27,7 @@
     │   ├── WorkspaceProtocolError        a workspace_dir whose filesystem is not installed
     │   ├── ParkingError                  parked packages that cannot be fetched or removed
     │   ├── LoadTakenBackError            a load that another run took for dead
+    │   ├── LeaseLostError                the same, before it has sent anything
     │   └── ResourcesFailedError          resources that were not loaded, each with its cause
     └── CommandError                      the command `dagster-dlt` cannot do what it is asked
         ├── PipelineNotFoundError         no pipeline, or several, where it was told to look
@@ -417,6 +418,20 @@ class LoadTakenBackError(RunError):
         return (
             f"Load {self.load_id} of {listed(self.resources)} gave no sign of life for so long "
             "that another run took its rows back. Nothing of it counts as loaded. Run it again."
+        )
+
+
+class LeaseLostError(RunError):
+    """Another run took this one for dead before it sent anything, and loads in its place."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self.names = tuple(names)
+        super().__init__(self.names)
+
+    def __str__(self) -> str:
+        return (
+            f"The load of {listed(self.names)} gave no sign of life for so long that another run "
+            "loads it instead. Nothing of it was sent. Run it again."
         )
 
 

@@ -62,8 +62,9 @@ from dagster_dlt._dlt.states import (
     states_after,
     write_state_row,
 )
-from dagster_dlt._dlt.stopping import Stop, is_stopped, raise_if_stopped, watch
+from dagster_dlt._dlt.stopping import Stop, is_stopped, pause, raise_if_stopped, watch
 from dagster_dlt._dlt.tables import (
+    before_merges,
     can_take_rows_back,
     client_with_table,
     create_table,
@@ -82,6 +83,7 @@ __all__ = [
     "any_schema",
     "as_pipeline",
     "as_source",
+    "before_merges",
     "can_be_repeated",
     "can_be_resumed",
     "can_take_rows_back",
@@ -113,6 +115,7 @@ __all__ = [
     "pack_state",
     "packed_state",
     "parent_resource_name",
+    "pause",
     "raise_if_stopped",
     "remember_schemas",
     "remember_secrets",

@@ -1,9 +1,11 @@
 """Pipelines and their destinations: where data and state live, and how to reach them."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from copy import copy
 from pathlib import Path
+from typing import Any
 
 from dlt.common.configuration.container import Container
 from dlt.common.configuration.resolve import inject_section
@@ -210,3 +212,21 @@ def client_of(pipeline: Pipeline, schema: Schema) -> JobClientBase:
         remember_config(each.config)
     remember(public=[pipeline.pipeline_name, pipeline.dataset_name])
     return client
+
+
+def see_clients(pipeline: Pipeline, see: Callable[[JobClientBase], None]) -> None:
+    """Show each client of the destination that `pipeline` makes from now on.
+
+    dlt makes a client for each job through the pipeline's destination, of which this one gets its
+    own: the user's is shared by all loads.
+    """
+    destination = copy(pipeline._destination)
+    make = destination.client
+
+    def client(*args: Any, **kwargs: Any) -> JobClientBase:  # noqa: ANN401 - passed on as it is
+        made: JobClientBase = make(*args, **kwargs)
+        see(made)
+        return made
+
+    destination.client = client  # type: ignore[method-assign]  # of this object alone
+    pipeline._destination = destination

@@ -2,11 +2,11 @@
 
 import signal
 import threading
+import time
 from concurrent.futures import CancelledError
 from concurrent.futures import thread as futures_of_threads
 from contextlib import suppress
 from contextvars import ContextVar
-from copy import copy
 from typing import Any, Final, TypeVar
 from weakref import WeakSet
 
@@ -15,6 +15,8 @@ from dlt.common.runtime import signals
 from dlt.destinations.job_client_impl import SqlJobClientBase
 from dlt.destinations.sql_client import SqlClientBase
 from dlt.pipeline.pipeline import Pipeline
+
+from dagster_dlt._dlt.destinations import see_clients
 
 T = TypeVar("T")
 
@@ -69,6 +71,10 @@ class Stop:
     def asked(self) -> bool:
         """The load was asked to stop."""
         return self._asked.is_set()
+
+    def wait(self, seconds: float) -> None:
+        """Wait until the load is asked to stop, for so long at most."""
+        self._asked.wait(seconds)
 
     @property
     def left(self) -> bool:
@@ -160,23 +166,20 @@ def raise_if_stopped(*, waits: bool = False) -> None:
         raise CancelledError
 
 
-def watch(pipeline: Pipeline) -> None:
-    """Let the load that this code belongs to know `pipeline` and the connections it will open.
+def pause(seconds: float) -> None:
+    """Do nothing for so long; end the load that this code belongs to if it is asked to stop."""
+    stop = _STOP.get()
+    if stop is None:
+        time.sleep(seconds)
+    else:
+        stop.wait(seconds)
+    raise_if_stopped()
 
-    dlt makes a client for each job through the pipeline's destination, of which this one gets its
-    own: the user's is shared by all loads.
-    """
+
+def watch(pipeline: Pipeline) -> None:
+    """Let the load that this code belongs to know `pipeline` and the connections it will open."""
     stop = _STOP.get()
     if stop is None or pipeline.destination is None:
         return
     stop.watch(pipeline)
-    destination = copy(pipeline.destination)
-    make = destination.client
-
-    def client(*args: Any, **kwargs: Any) -> JobClientBase:  # noqa: ANN401 - passed on as it is
-        made: JobClientBase = make(*args, **kwargs)
-        stop.watch_client(made)
-        return made
-
-    destination.client = client  # type: ignore[method-assign]  # of this object alone
-    pipeline._destination = destination
+    see_clients(pipeline, stop.watch_client)

@@ -1,17 +1,19 @@
 """Tables and datasets at a destination with SQL."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import copy
 
 from dlt.common.data_types.typing import TDataType
 from dlt.common.destination import AnyDestination
+from dlt.common.destination.client import JobClientBase, LoadJob
+from dlt.common.destination.typing import PreparedTableSchema
 from dlt.common.schema import Schema
 from dlt.common.schema.utils import new_column, new_table, normalize_table_identifiers
 from dlt.destinations.job_client_impl import SqlJobClientBase
 from dlt.pipeline.pipeline import Pipeline
 
-from dagster_dlt._dlt.destinations import any_schema, client_of
+from dagster_dlt._dlt.destinations import any_schema, client_of, see_clients
 
 
 def can_take_rows_back(pipeline: Pipeline) -> bool:
@@ -95,6 +97,37 @@ def with_private_staging(pipeline: Pipeline, suffix: str) -> AnyDestination:
         params["truncate_tables_on_staging_destination_before_load"] = False
     destination.config_params = params
     return destination
+
+
+@contextmanager
+def before_merges(pipeline: Pipeline, which: str, ask: Callable[[], None]) -> Iterator[None]:
+    """Ask before load `which` merges, or replaces, tables by what is in its staging tables.
+
+    dlt has a job for that, which is made once all files are in the staging tables, and has them in
+    the order of SQL. It is created in the thread that runs the load, and tried again on an error.
+    """
+    usual = pipeline._destination
+
+    def ask_first(client: JobClientBase) -> None:
+        create = client.create_load_job
+
+        def create_load_job(
+            table: PreparedTableSchema,
+            file_path: str,
+            load_id: str,
+            restore: bool = False,  # noqa: FBT001, FBT002 - as dlt has it
+        ) -> LoadJob:
+            if load_id == which and file_path.endswith(".sql"):
+                ask()
+            return create(table, file_path, load_id, restore)
+
+        client.create_load_job = create_load_job  # type: ignore[method-assign]  # of this object alone
+
+    see_clients(pipeline, ask_first)
+    try:
+        yield
+    finally:
+        pipeline._destination = usual
 
 
 def staging_dataset(pipeline: Pipeline) -> str:

@@ -157,16 +157,17 @@ def _risks(site: Site, entry: Entry, *, force: bool) -> list[str]:
 @json_option
 @click.pass_obj
 def leases(where: Where, *, as_json: bool) -> None:
-    """List the loads that are alive now, and where.
+    """List the loads that are alive now, with their leases, and where.
 
-    A load on this machine is alive as long as it holds its lock; one on another machine until its
-    run has ended, or a quarter of an hour has passed without a sign.
+    A `lease` keeps other loads of the same resources waiting, from before the cursor is read until
+    the commit. A load on this machine is alive as long as it holds its lock; one on another machine
+    until its run has ended, or a quarter of an hour has passed without a sign.
 
     Example: dagster-dlt -m shop.defs leases
     """
     rows: list[Row] = []
     for site in where.sites():
-        rows += [_load_row(site, entry) for entry in site.alive]
+        rows += [_load_row(site, entry) for entry in [*site.alive, *site.leases]]
     columns = {**_LOADS, "MACHINE": "machine", "LAST SIGN": "last_sign_at"}
     if as_json:
         show_json(rows)

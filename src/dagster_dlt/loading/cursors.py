@@ -211,11 +211,12 @@ def _write_below(site: Site, path: Path, change: Change) -> None:
 def refuse_in_flight(site: Site, resources: Collection[str]) -> None:
     """Refuse what a load would undo: one that goes on, or one that waits to be finished."""
     subject = f"Cursors of {', '.join(sorted(resources))} in pipeline {site.name!r}"
-    for entry in site.alive:
+    # A load that has read them already has a lease, and is not noted itself before it sends rows.
+    for entry in [*site.alive, *site.leases]:
         if set(entry.resources) & set(resources):
             raise RefusedError(
                 subject,
-                f"are about to be written by load {entry.load_id}, which may be alive",
+                f"are about to be written by run {entry.loader.run_id}, which may be alive",
                 "Wait until it is over",
             )
     lefts = left_behind(site)

@@ -19,6 +19,7 @@ from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_rand
 from dagster_dlt import _dlt
 from dagster_dlt._facts import ResourceFailure
 from dagster_dlt.errors import PendingPackagesError
+from dagster_dlt.loading.leases import Lease
 from dagster_dlt.loading.ledger import Entry, Ledger
 from dagster_dlt.loading.outcome import Report
 from dagster_dlt.loading.package import Package
@@ -45,6 +46,8 @@ class Delivery:
     #: The right to open the destination.
     turn: Turn
     ledger: Ledger | None
+    #: What nobody else loads meanwhile.
+    held: Lease | None = None
     #: What the ledger was told of the packages that are being loaded.
     noted: dict[str, Entry] = field(default_factory=dict)
 
@@ -90,6 +93,8 @@ class Delivery:
         others are loaded, and added to `failures`.
         """
         with self.turn, ExitStack() as stack:
+            if self.held and not self.turn.is_needed:
+                self.held.check()
             for load_id in pipeline.list_normalized_load_packages():
                 entry = self._entry(Package(pipeline, load_id), source)
                 self.noted[load_id] = entry
@@ -109,7 +114,7 @@ class Delivery:
     def _noting(self, pipeline: Pipeline, entry: Entry, stack: ExitStack) -> None:
         if self.ledger:
             stack.enter_context(self.ledger.loading(entry, self.log))
-            stack.enter_context(staging(pipeline, entry, self.ledger, self.note))
+            stack.enter_context(staging(pipeline, entry, self.ledger, self.note, self.log))
 
     def _try(self, pipeline: Pipeline, source: DltSource) -> LoadInfo | ResourceFailure | None:
         try:

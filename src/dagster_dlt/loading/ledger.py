@@ -23,7 +23,7 @@ from dlt.pipeline.pipeline import Pipeline
 from filelock import Timeout
 
 from dagster_dlt import _dlt
-from dagster_dlt._facts import Chain
+from dagster_dlt._facts import Chain, Window
 from dagster_dlt.errors import LoadTakenBackError
 from dagster_dlt.loading.machine import machine, sign_of_life
 from dagster_dlt.loading.turns import Turn
@@ -31,6 +31,8 @@ from dagster_dlt.loading.undo import count, delete_orphans, orphans, undo
 
 #: Name of the table. dlt takes what begins with `_dlt` for its own, so nobody loads it as data.
 TABLE: Final = "_dlt_dagster_loads"
+#: What stands between the first and the last key of a range of partitions.
+RANGE: Final = "..."
 #: Seconds between two signs of life of a load.
 BEAT: Final = 60.0
 #: Seconds without a sign of life after which a load of another machine counts as dead.
@@ -39,7 +41,8 @@ LEASE: Final = 900.0
 HORIZON: Final = 8 * 24 * 3600.0
 
 #: `undoing`: rows are taken back, some may still be there, and none of the package counts any more.
-Status = Literal["loading", "committed", "undoing", "undone"]
+#: `lease`: no load, but what a load has for itself, see `leases`.
+Status = Literal["loading", "committed", "undoing", "undone", "lease"]
 
 _TAKEN_BACK: Final = frozenset({"undoing", "undone"})
 #: Times that the table is created where others create it, or its dataset, at the same moment.
@@ -87,6 +90,10 @@ class Entry:
     rows: Mapping[str, int] = field(default_factory=dict)
     #: Resources that were taken out of the package because they cannot be loaded.
     failed: tuple[str, ...] = ()
+    #: The time that its partition is about, if that is known.
+    window: Window | None = None
+    #: The place in the queue for a lease, once it is taken.
+    ticket: int | None = None
     status: Status = "loading"
     #: What tells machines apart, for the locks by which a load on the same one shows that it lives.
     machine: str = ""
@@ -109,6 +116,8 @@ class Entry:
                 "staging": self.staging,
                 "rows": dict(self.rows),
                 "failed": self.failed,
+                "window": self.window and _texts_of(self.window),
+                "ticket": self.ticket,
                 "machine": self.machine,
             }
         )
@@ -146,6 +155,8 @@ class Entry:
             staging=facts["staging"],
             rows=facts["rows"],
             failed=tuple(facts["failed"]),
+            window=_window_of(facts["window"]),
+            ticket=facts["ticket"],
             status=status,
             machine=facts["machine"],
             started_at=int(started) / 1000,
@@ -210,11 +221,16 @@ class Ledger:
         horizon = int((self._clock() - HORIZON) * 1000)
         with self._connected():
             return self._read(
-                f"{column['pipeline_name']} = %s AND "
+                f"{column['pipeline_name']} = %s AND {column['status']} <> 'lease' AND "
                 f"({column['status']} IN ('loading', 'undoing') OR {column['started_at']} > %s)",
                 self._pipeline,
                 horizon,
             )
+
+    def leases(self) -> list[Entry]:
+        """Return the leases that are held or waited for, of all pipelines of the dataset."""
+        with self._connected():
+            return self._read(f"{self._column['status']} = 'lease'")
 
     def _read(self, condition: str, *values: str | int) -> list[Entry]:
         names = ", ".join(self._column.values())
@@ -270,6 +286,11 @@ class Ledger:
             return "it gives no sign of life"
         return None
 
+    @property
+    def takes_turns(self) -> bool:
+        """Whether the destination takes one writer at a time, so that loads never overlap there."""
+        return self._turn.is_needed
+
     def rows_of(self, entry: Entry) -> dict[str, int]:
         """Return the rows that `undo` would take back, by table."""
         with self._connected():
@@ -315,8 +336,25 @@ class Ledger:
         Raises:
             LoadTakenBackError: another process took it for dead, and its rows back.
         """
+        with self.living(replace(entry, status="loading")) as noted:
+            yield noted
+            try:
+                status = self._change(entry.load_id, "loading", "committed")
+            except DatabaseException as error:
+                # dlt's own note is what counts; the next run takes it from there.
+                log.warning("The ledger does not say that %s is over: %s", entry.load_id, error)
+                return
+            if status in _TAKEN_BACK:
+                # With its cursors, and what it has sent since: so it is as if it had never been.
+                with self._connected():
+                    undo(self._client, entry.load_id, entry.chains)
+                raise LoadTakenBackError(entry.load_id, entry.resources)
+
+    @contextmanager
+    def living(self, entry: Entry) -> Iterator[Entry]:
+        """Write an entry, and show that its process lives until the block ends."""
         now = self._clock()
-        entry = replace(entry, machine=machine(), started_at=now, beat_at=now, status="loading")
+        entry = replace(entry, machine=machine(), started_at=now, beat_at=now)
         with self.holding(entry.load_id):
             self.write(entry)
             over = threading.Event()
@@ -331,17 +369,6 @@ class Ledger:
                 over.set()
                 if beats.is_alive():
                     beats.join()
-            try:
-                status = self._change(entry.load_id, "loading", "committed")
-            except DatabaseException as error:
-                # dlt's own note is what counts; the next run takes it from there.
-                log.warning("The ledger does not say that %s is over: %s", entry.load_id, error)
-                return
-            if status in _TAKEN_BACK:
-                # With its cursors, and what it has sent since: so it is as if it had never been.
-                with self._connected():
-                    undo(self._client, entry.load_id, entry.chains)
-                raise LoadTakenBackError(entry.load_id, entry.resources)
 
     def write(self, entry: Entry) -> None:
         """Write an entry, in place of what there was for its package."""
@@ -369,6 +396,14 @@ class Ledger:
         """Note more of a load that is going on."""
         with self._connected():
             self._set(entry.load_id, facts=replace(entry, machine=machine()).facts)
+
+    def remove(self, entry: Entry) -> None:
+        """Remove an entry."""
+        with self._connected(), suppress(DatabaseUndefinedRelation):
+            self._client.sql_client.execute_sql(
+                f"DELETE FROM {self._table} WHERE {self._column['load_id']} = %s",  # noqa: S608 - quoted
+                entry.load_id,
+            )
 
     def undo(self, entry: Entry) -> int | None:
         """Take back the rows of a dead load, after noting it; return how many were deleted.
@@ -485,6 +520,14 @@ def ledger_of(
         turn=turn,
         is_over=is_over,
     )
+
+
+def _texts_of(window: Window) -> list[str]:
+    return [window.start.isoformat(), window.end.isoformat()]
+
+
+def _window_of(texts: Sequence[str] | None) -> Window | None:
+    return Window(*map(datetime.fromisoformat, texts)) if texts else None
 
 
 def _seconds(moment: object) -> float:

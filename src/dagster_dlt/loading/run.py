@@ -7,7 +7,7 @@ destination are the others loaded apart, so that they do not share its fate.
 import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from contextvars import copy_context
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -23,6 +23,7 @@ from dagster_dlt._facts import ResourceFailure
 from dagster_dlt.errors import ResourcesFailedError
 from dagster_dlt.loading.delivery import Delivery
 from dagster_dlt.loading.earlier import Earlier
+from dagster_dlt.loading.leases import Lease, lease
 from dagster_dlt.loading.ledger import Ledger, ledger_of
 from dagster_dlt.loading.load_ids import add_load_ids
 from dagster_dlt.loading.outcome import Report, count_rows_of_shared_tables, outcome_of
@@ -65,8 +66,8 @@ def run(plan: Plan, report: Callable[[Report], None], log: logging.Logger) -> No
     )
     schema = _dlt.schema_for(asked, plan.source)
     ledger = ledger_of(asked, turn, schema=schema, is_over=plan.is_over)
-    with _workspace(plan, asked, log) as workspace:
-        delivery = Delivery(plan, workspace, report, log, turn, ledger)
+    with _lease(plan, ledger, log) as held, _workspace(plan, asked, log) as workspace:
+        delivery = Delivery(plan, workspace, report, log, turn, ledger, held)
         earlier = Earlier(delivery)
         done, failures = earlier.finish_pending()
         if plan.is_retry:
@@ -109,6 +110,18 @@ def _asked(plan: Plan) -> Pipeline:
         return plan.given
     with TemporaryDirectory() as elsewhere:
         return fresh(plan.given, plan.options, Path(elsewhere))
+
+
+def _lease(
+    plan: Plan, ledger: Ledger | None, log: logging.Logger
+) -> AbstractContextManager[Lease | None]:
+    """Wait for other loads of the same resources, so that they cannot disturb one another."""
+    if ledger is None:
+        return nullcontext()
+    name = plan.given.pipeline_name
+    # Those that feed others have cursors too, selected or not.
+    wanted = [each.name for each in plan.source.resources.extracted]
+    return lease(ledger, wanted, name, plan.loader, log=log)
 
 
 def _workspace(

@@ -65,11 +65,16 @@ class Site:
     @property
     def alive(self) -> list[Entry]:
         """Loads that go on, or may go on, at this moment."""
-        return [
-            entry
-            for entry in self.entries
-            if entry.status == "loading" and self.ledger and not self.ledger.cause_of_death(entry)
-        ]
+        return [entry for entry in self.entries if entry.status == "loading" and self._lives(entry)]
+
+    @property
+    def leases(self) -> list[Entry]:
+        """What loads have for themselves at this moment, or wait for."""
+        held = self.ledger.leases() if self.ledger else []
+        return [each for each in held if each.pipeline == self.name and self._lives(each)]
+
+    def _lives(self, entry: Entry) -> bool:
+        return self.ledger is not None and self.ledger.cause_of_death(entry) is None
 
     def sharing(self, entry: Entry) -> list[Entry]:
         """Return the loads that may be alive and load a table that `entry` does, itself included.
