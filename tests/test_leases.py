@@ -204,8 +204,8 @@ def test_partitions_with_the_same_keys_leave_one_row_for_each(postgres, tmp_path
 
 
 def entry(partition, window=None, names=("events",)):
-    loader = Loader("run", "step", partition=partition)
-    return Entry("id", "shop", loader, names, window=window and Window(*map(day, window)))
+    time = window and Window(*map(day, window))
+    return Entry("id", "shop", Loader("run", "step", 0, partition, time), names)
 
 
 def day(number):

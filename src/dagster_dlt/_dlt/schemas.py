@@ -66,6 +66,19 @@ def adds_rows(schema: Schema, chain: Chain, client: JobClientBase) -> bool:
     return table["write_disposition"] == "append"
 
 
+def keeps_rows_by_load(schema: Schema, chain: Chain, client: JobClientBase) -> bool:
+    """Tell whether rows stay until something deletes them, each with the load that wrote it last.
+
+    With `scd2` and `insert-only` rows are what they were at some time; `replace` deletes by itself.
+    """
+    disposition = client.prepare_load_table(chain.root)["write_disposition"]
+    if disposition == "merge":
+        # None where nobody has chosen one: that is `delete-insert`.
+        strategy: str | None = get_merge_strategy(schema.tables, chain.root)
+        return strategy in {None, "delete-insert", "upsert"}
+    return disposition == "append"
+
+
 def knows_its_load(schema: Schema, chain: Chain) -> bool:
     """Tell whether the rows of `chain` say which load they came with, and whose children are."""
     load, parent = row_columns(schema)[1:]

@@ -20,7 +20,6 @@ from uuid import uuid4
 from tenacity import Retrying, retry_if_result, wait_exponential
 
 from dagster_dlt import _dlt
-from dagster_dlt._facts import Window
 from dagster_dlt.errors import LeaseLostError
 from dagster_dlt.loading.ledger import RANGE, Entry, Ledger, Loader
 
@@ -55,7 +54,6 @@ def lease(
     loader: Loader,
     *,
     log: logging.Logger,
-    window: Window | None = None,
 ) -> Iterator[Lease]:
     """Wait until no other load has any of what is wanted, and have it until the block ends.
 
@@ -67,7 +65,6 @@ def lease(
         pipeline: Name of the pipeline whose resources they are; empty for tables, which all
             pipelines of the dataset share.
         loader: Who loads, and which partition.
-        window: The time that the partition is about.
         log: Where to say for whom it waits.
 
     Raises:
@@ -78,7 +75,6 @@ def lease(
         pipeline=pipeline,
         loader=loader,
         resources=tuple(sorted(wanted)),
-        window=window,
         status="lease",
     )
     with ledger.living(entry) as noted:
@@ -103,7 +99,8 @@ def overlap(one: Entry, other: Entry) -> bool:
     if not any(RANGE in str(part) for part in parts):
         return False
     # Nothing tells which keys are in a range but the time that it is about.
-    return one.window is None or other.window is None or one.window.overlaps(other.window)
+    ours, theirs = one.loader.window, other.loader.window
+    return ours is None or theirs is None or ours.overlaps(theirs)
 
 
 class _Queue:

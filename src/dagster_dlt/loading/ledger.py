@@ -42,7 +42,8 @@ HORIZON: Final = 8 * 24 * 3600.0
 
 #: `undoing`: rows are taken back, some may still be there, and none of the package counts any more.
 #: `lease`: no load, but what a load has for itself, see `leases`.
-Status = Literal["loading", "committed", "undoing", "undone", "lease"]
+#: `replaced`: its partition was loaded again, and none of its rows is left.
+Status = Literal["loading", "committed", "replaced", "undoing", "undone", "lease"]
 
 _TAKEN_BACK: Final = frozenset({"undoing", "undone"})
 #: Times that the table is created where others create it, or its dataset, at the same moment.
@@ -69,6 +70,8 @@ class Loader:
     step: str
     attempt: int = 0
     partition: str | None = None
+    #: The time of the partition, or of a range of them, where they are nothing but time.
+    window: Window | None = None
 
 
 @dataclass(frozen=True)
@@ -90,8 +93,10 @@ class Entry:
     rows: Mapping[str, int] = field(default_factory=dict)
     #: Resources that were taken out of the package because they cannot be loaded.
     failed: tuple[str, ...] = ()
-    #: The time that its partition is about, if that is known.
-    window: Window | None = None
+    #: Earlier loads of the same partition, and the tables that their rows are removed from once
+    #: this one is committed; none when that is done.
+    replaces: tuple[str, ...] = ()
+    renewed: tuple[Chain, ...] = ()
     #: The place in the queue for a lease, once it is taken.
     ticket: int | None = None
     status: Status = "loading"
@@ -111,12 +116,14 @@ class Entry:
         return json.dumps(
             {
                 "resources": self.resources,
-                "chains": [[chain.resource, chain.tables] for chain in self.chains],
+                "chains": _texts_of_chains(self.chains),
                 "staged": self.staged,
                 "staging": self.staging,
                 "rows": dict(self.rows),
                 "failed": self.failed,
-                "window": self.window and _texts_of(self.window),
+                "replaces": self.replaces,
+                "renewed": _texts_of_chains(self.renewed),
+                "window": _texts_of(self.loader.window),
                 "ticket": self.ticket,
                 "machine": self.machine,
             }
@@ -145,17 +152,17 @@ class Entry:
         return cls(
             load_id=load_id,
             pipeline=pipeline,
-            loader=Loader(run_id, step, int(attempt), partition or None),
-            resources=tuple(facts["resources"]),
-            chains=tuple(
-                Chain(resource, tuple((name, parent) for name, parent in tables))
-                for resource, tables in facts["chains"]
+            loader=Loader(
+                run_id, step, int(attempt), partition or None, _window_of(facts["window"])
             ),
+            resources=tuple(facts["resources"]),
+            chains=_chains_of(facts["chains"]),
             staged=tuple(facts["staged"]),
             staging=facts["staging"],
             rows=facts["rows"],
             failed=tuple(facts["failed"]),
-            window=_window_of(facts["window"]),
+            replaces=tuple(facts["replaces"]),
+            renewed=_chains_of(facts["renewed"]),
             ticket=facts["ticket"],
             status=status,
             machine=facts["machine"],
@@ -225,6 +232,21 @@ class Ledger:
                 f"({column['status']} IN ('loading', 'undoing') OR {column['started_at']} > %s)",
                 self._pipeline,
                 horizon,
+            )
+
+    def committed(self, partition: str) -> list[Entry]:
+        """Return what was ever committed of a partition or range, and of all that may overlap it.
+
+        Those are the ranges, for a single partition, and everything for a range.
+        """
+        column, likes = self._column, f"%{RANGE}%" if RANGE not in partition else "%_%"
+        with self._connected():
+            return self._read(
+                f"{column['pipeline_name']} = %s AND {column['status']} = 'committed' "
+                f"AND ({column['partition_key']} = %s OR {column['partition_key']} LIKE %s)",
+                self._pipeline,
+                partition,
+                likes,
             )
 
     def leases(self) -> list[Entry]:
@@ -435,6 +457,20 @@ class Ledger:
         self._change(entry.load_id, "undoing", "undone")
         return deleted
 
+    def remove_replaced(self, entry: Entry) -> int:
+        """Remove the rows that a committed load replaces; return how many. May be done twice."""
+        renewed = [chain for chain in entry.renewed if chain.resource not in entry.failed]
+        resources = {chain.resource for chain in renewed}
+        marks = ", ".join(["%s"] * len(entry.replaces))
+        over = replace(entry, replaces=(), renewed=(), machine=entry.machine or machine())
+        with self._connected():
+            deleted = sum(undo(self._client, each, renewed) for each in entry.replaces)
+            for each in self._read(f"{self._column['load_id']} IN ({marks})", *entry.replaces):
+                if {*each.resources} <= resources:
+                    self._set(each.load_id, status="replaced")
+            self._set(entry.load_id, facts=over.facts)
+        return deleted
+
     def drop(self, dataset: str) -> None:
         """Drop a staging dataset that one load had for itself, if it is there."""
         sql = self._client.sql_client
@@ -522,8 +558,19 @@ def ledger_of(
     )
 
 
-def _texts_of(window: Window) -> list[str]:
-    return [window.start.isoformat(), window.end.isoformat()]
+def _texts_of_chains(chains: Sequence[Chain]) -> list[Any]:
+    return [[chain.resource, chain.tables] for chain in chains]
+
+
+def _chains_of(texts: Sequence[Any]) -> tuple[Chain, ...]:
+    return tuple(
+        Chain(resource, tuple((name, parent) for name, parent in tables))
+        for resource, tables in texts
+    )
+
+
+def _texts_of(window: Window | None) -> list[str] | None:
+    return [window.start.isoformat(), window.end.isoformat()] if window else None
 
 
 def _window_of(texts: Sequence[str] | None) -> Window | None:
