@@ -1,7 +1,7 @@
 """Send packages to the destination, each noted in the ledger before its first row."""
 
 import logging
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -23,11 +23,13 @@ from dagster_dlt.loading.leases import Lease
 from dagster_dlt.loading.ledger import Entry, Ledger
 from dagster_dlt.loading.outcome import Report
 from dagster_dlt.loading.package import Package
+from dagster_dlt.loading.partitions import read_as_a_whole
 from dagster_dlt.loading.pipeline import fresh
 from dagster_dlt.loading.plan import Plan
 from dagster_dlt.loading.progress import Progress
 from dagster_dlt.loading.staging import staging
 from dagster_dlt.loading.state import put_back
+from dagster_dlt.loading.superseded import superseding
 from dagster_dlt.loading.turns import Turn
 from dagster_dlt.loading.undo import clean, takes_back
 from dagster_dlt.loading.workspace import (
@@ -92,9 +94,18 @@ class Delivery:
         A resource that the destination refuses for good is taken out of its package, so that the
         others are loaded, and added to `failures`.
         """
-        with self.turn, ExitStack() as stack:
+        with self.turn:
             if self.held and not self.turn.is_needed:
                 self.held.check()
+            load_ids = pipeline.list_normalized_load_packages()
+            info = self._committed(pipeline, source, failures)
+            self.remove_replaced(replace(self.noted[each], status="committed") for each in load_ids)
+        return info
+
+    def _committed(
+        self, pipeline: Pipeline, source: DltSource, failures: list[ResourceFailure]
+    ) -> LoadInfo | None:
+        with ExitStack() as stack:
             for load_id in pipeline.list_normalized_load_packages():
                 entry = self._entry(Package(pipeline, load_id), source)
                 self.noted[load_id] = entry
@@ -110,6 +121,19 @@ class Delivery:
                     pipeline.pipeline_name, list(pending), pipeline.pipelines_dir
                 )
         return info
+
+    def remove_replaced(self, entries: Iterable[Entry]) -> None:
+        """Remove what partitions had loaded before, for committed loads that replace it.
+
+        Should this process die, the next run does it that finds the load in the ledger.
+        """
+        for entry in entries:
+            if self.ledger and entry.status == "committed" and entry.replaces:
+                rows = self.ledger.remove_replaced(entry)
+                partition = entry.loader.partition
+                self.log.info(
+                    "Removed %d rows that partition %s had loaded before.", rows, partition
+                )
 
     def _noting(self, pipeline: Pipeline, entry: Entry, stack: ExitStack) -> None:
         if self.ledger:
@@ -143,7 +167,7 @@ class Delivery:
                 "to %s until then cannot be told from others and stay there.",
                 ", ".join(lost),
             )
-        return Entry(
+        entry = Entry(
             load_id=package.load_id,
             pipeline=self.plan.given.pipeline_name,
             loader=self.plan.loader,
@@ -154,6 +178,16 @@ class Delivery:
             rows=(known and known.rows) or _dlt.row_counts(package.pipeline),
             failed=known.failed if known else (),
         )
+        if self.ledger is None:
+            if self.partition and added:
+                self.log.warning(
+                    "Rows that partition %s has loaded before stay, beside those that are loaded "
+                    "now: the destination cannot delete rows.",
+                    self.partition,
+                )
+            return entry
+        whole = read_as_a_whole(source, self.plan)
+        return superseding(entry, package, whole, self.ledger, self.log)
 
     def _resources_of(self, package: Package, source: DltSource) -> tuple[str, ...]:
         if package.schema.name == source.schema.name:

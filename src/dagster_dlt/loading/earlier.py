@@ -193,9 +193,11 @@ class Earlier:
         if self.delivery.ledger is None:
             return
         names = _dlt.selected_resources(self.delivery.plan.source)
+        entries = self.delivery.ledger.entries()
+        self.delivery.remove_replaced(entries)
         dead = [
             entry
-            for entry in overlapping(self.delivery.ledger.entries(), names, self.delivery.partition)
+            for entry in overlapping(entries, names, self.delivery.partition)
             if entry.status == "undoing"
             or (
                 entry.status == "loading"

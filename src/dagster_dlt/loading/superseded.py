@@ -1,0 +1,91 @@
+"""What a partition has loaded before, and gives up once it is loaded again.
+
+The rows of a load are told from others by its load id. What a merge with a key has written again
+has the new id by then, so that rows with an old one are those which the source no longer gives.
+"""
+
+import logging
+from collections.abc import Collection, Iterable
+from dataclasses import replace
+
+from dlt.common.destination.client import JobClientBase
+
+from dagster_dlt import _dlt
+from dagster_dlt._facts import Chain
+from dagster_dlt.loading.ledger import Entry, Ledger, Loader
+from dagster_dlt.loading.package import Package
+
+
+def superseding(
+    entry: Entry, package: Package, whole: Collection[str], ledger: Ledger, log: logging.Logger
+) -> Entry:
+    """Complete the entry of a load by what it replaces, if it loads a partition once more.
+
+    Only tables that the load writes to are renewed: whether a source that gives nothing has nothing
+    cannot be told from here.
+
+    Args:
+        entry: The load, which is not yet noted.
+        package: Its package.
+        whole: Resources that have read all of the partition.
+        ledger: Knows what was loaded before.
+        log: Where to say which rows stay.
+    """
+    if entry.loader.partition is None:
+        return entry
+    client = _dlt.client_of(package.pipeline, package.schema)
+    renewed = [each for each in package.chains if _is_renewed(package, client, each, whole)]
+    earlier = [
+        each
+        for each in ledger.committed(entry.loader.partition)
+        if each.load_id != entry.load_id and {*each.resources} & {*entry.resources}
+    ]
+    replaced = [each for each in earlier if is_covered(each.loader, entry.loader)]
+    _tell_what_stays(entry, earlier, replaced, renewed, log)
+    if not replaced or not renewed:
+        return entry
+    return replace(entry, replaces=tuple(each.load_id for each in replaced), renewed=tuple(renewed))
+
+
+def is_covered(earlier: Loader, later: Loader) -> bool:
+    """Tell whether all that one load was about is loaded again by a later one."""
+    if earlier.partition == later.partition:
+        return True
+    if earlier.window is None or later.window is None:
+        return False
+    return later.window.covers(earlier.window)
+
+
+def _is_renewed(
+    package: Package, client: JobClientBase, chain: Chain, whole: Collection[str]
+) -> bool:
+    return (
+        chain.resource in whole
+        and _dlt.keeps_rows_by_load(package.schema, chain, client)
+        and _dlt.knows_its_load(package.schema, chain)
+    )
+
+
+def _tell_what_stays(
+    entry: Entry,
+    earlier: Iterable[Entry],
+    replaced: Collection[Entry],
+    renewed: Iterable[Chain],
+    log: logging.Logger,
+) -> None:
+    for each in earlier:
+        stays = {*each.resources} & {*entry.resources} - {*each.failed}
+        if each in replaced:
+            stays -= {chain.resource for chain in renewed}
+        elif each.loader.window is None or entry.loader.window is None:
+            stays = set()  # other keys, as far as can be told
+        elif not each.loader.window.overlaps(entry.loader.window):
+            stays = set()
+        if stays and any(each.rows.values()):
+            log.warning(
+                "Rows that load %s has loaded of %s for partition %s stay, beside those that are "
+                "loaded now.",
+                each.load_id,
+                ", ".join(sorted(stays)),
+                each.loader.partition,
+            )
