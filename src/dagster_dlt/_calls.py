@@ -24,8 +24,10 @@ class _Attempt:
 
     #: What earlier attempts have reported, the last event of each asset.
     done: Events
-    #: What the run has reported that this one goes on with.
+    #: What the runs have reported that this one goes on with.
     again: Events
+    #: Their ids.
+    resumed: frozenset[str] = frozenset()
     #: The last call for each asset.
     calls: dict[dg.AssetKey, int] = field(default_factory=dict)
     #: What this attempt has reported for each asset.
@@ -59,8 +61,13 @@ class Call:
         attempt.calls.update(dict.fromkeys(keys, number))
         return cls(number, tuple(_repeated(context, attempt, first)), attempt)
 
+    @property
+    def resumed(self) -> frozenset[str]:
+        """Ids of the runs that this one goes on with."""
+        return self._attempt.resumed
+
     def was_made(self, key: dg.AssetKey) -> bool:
-        """Tell whether an earlier attempt, or the run before, has loaded an asset in this call."""
+        """Tell whether an earlier attempt, or an earlier run, has loaded an asset in this call."""
         event = self._before(key)
         return event is not None and _number(event.metadata) >= self.number
 
@@ -91,10 +98,11 @@ def _attempt(context: dg.OpExecutionContext) -> _Attempt:
     if key is None:
         return _Attempt({}, {})
     if key not in _ATTEMPTS:
-        retry, parent = _dagster.retry_number(context) > 0, _dagster.resumed_run(context)
+        retry, resumed = _dagster.retry_number(context) > 0, _dagster.resumed_runs(context)
         _ATTEMPTS[key] = _Attempt(
             done=_dagster.materialized_in(context, context.run_id) if retry else {},
-            again=_dagster.materialized_in(context, parent) if parent else {},
+            again=_dagster.materialized_in(context, *reversed(resumed)),
+            resumed=frozenset(resumed),
         )
     return _ATTEMPTS[key]
 

@@ -137,7 +137,6 @@ class DagsterDltResource(dg.ConfigurableResource[Any]):
             parking, directory = Parking.at(directory), None
         op = op_context(context)
         retry = _dagster.retry_number(op) > 0
-        parent = _dagster.resumed_run(op)
         call = Call.of(op, binding.resources.keys())
         left = [name for name, spec in binding.specs.items() if not call.was_made(spec.key)]
         plan = Plan(
@@ -151,7 +150,7 @@ class DagsterDltResource(dg.ConfigurableResource[Any]):
                 attempt=_dagster.retry_number(op),
                 partition=_dagster.partition_of(op),
             ),
-            earlier_runs=frozenset(filter(None, [op.run_id, parent])),
+            earlier_runs=call.resumed | {op.run_id},
             # Only asked for when it is to be known: a test's context makes an instance then.
             is_over=lambda run_id: _dagster.is_over(op.instance, run_id),
             base=Path(directory) if directory else None,
@@ -159,7 +158,7 @@ class DagsterDltResource(dg.ConfigurableResource[Any]):
             on_pending=self.on_pending,
             decompose=self.decompose,
             max_workers=self.max_workers,
-            is_retry=retry or parent is not None,
+            is_retry=retry or bool(call.resumed),
         )
         return _Execution(context, binding, plan, call)
 
