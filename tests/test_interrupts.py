@@ -17,10 +17,12 @@ import pyarrow as pa
 import pytest
 from dlt.common.runtime.collector_base import Collector
 from dlt.destinations.exceptions import DatabaseTransientException
+from filelock import FileLock
 
 from dagster_dlt import _dlt
 from dagster_dlt.loading import worker
 from dagster_dlt.loading.worker import stream
+from dagster_dlt.loading.workspace import claim_permanent
 from sources import assets_of, query
 
 INTERRUPTED = dg.DagsterExecutionInterruptedError
@@ -504,6 +506,20 @@ def test_a_second_interrupt_does_not_wait_any_longer():
         thread.join()
 
     assert "dagster-dlt" in {thread.name for thread in left}
+
+
+@pytest.mark.usefixtures("_listens")
+def test_a_load_that_waits_for_the_pipelines_state_can_be_interrupted(tmp_path):
+    def work(hand):
+        with claim_permanent(tmp_path, "shop", lambda: hand("waits")):
+            hand("goes on")
+
+    with FileLock(tmp_path / "shop.lock"), pytest.raises(KeyboardInterrupt):
+        for item in stream(work, idle=10, on_idle=lambda _seconds: None):
+            assert item == "waits"
+            interrupt()
+
+    assert threads() == []
 
 
 ENDLESS = "with recursive n(i) as (select 1 union all select i + 1 from n) select count(*) from n"

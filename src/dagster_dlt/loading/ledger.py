@@ -290,16 +290,16 @@ class Ledger:
     # --- writing -------------------------------------------------------------------------------
 
     @contextmanager
-    def holding(self, load_id: str, timeout: float = -1) -> Iterator[None]:
+    def holding(self, load_id: str, *, wait: bool = True) -> Iterator[None]:
         """Keep others on this machine from taking a load for dead; may be nested.
 
         Raises:
-            filelock.Timeout: another process has it.
+            filelock.Timeout: another process has it, which is not to be waited for.
         """
         if load_id in self._held:
             yield
             return
-        with sign_of_life(load_id).given(timeout):
+        with sign_of_life(load_id).given(wait=wait):
             self._held.add(load_id)
             try:
                 yield
@@ -379,7 +379,7 @@ class Ledger:
         """
         load_id = entry.load_id
         try:
-            with self.holding(load_id, timeout=0):
+            with self.holding(load_id, wait=False):
                 if self._change(load_id, "loading", "undoing") not in _TAKEN_BACK:
                     return None
                 with self._connected():

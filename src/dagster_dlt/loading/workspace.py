@@ -17,6 +17,7 @@ from typing import Final
 from filelock import FileLock, Timeout
 
 from dagster_dlt.errors import PackagesLeftBehindError
+from dagster_dlt.loading.lock import acquire
 
 #: Seconds after which the directory of a failed load is removed: a week.
 RETENTION: Final = 7 * 24 * 3600
@@ -175,11 +176,7 @@ def claim_permanent(path: Path, pipeline: str, on_wait: Callable[[], None]) -> I
     if not path.is_dir():  # dlt's own directory stays as it is
         _make(path)
     lock = FileLock(path / f"{pipeline}.lock", mode=0o600)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        on_wait()
-        lock.acquire()
+    acquire(lock, on_wait)
     try:
         yield Workspace(path, permanent=True)
     finally:
