@@ -6,10 +6,13 @@ from pathlib import Path
 import dlt
 import pyarrow as pa
 import pytest
+from dlt.common.storages import LoadStorage
+from dlt.common.storages.load_package import PackageStorage
 
 from dagster_dlt.loading.delivery import Delivery
 from dagster_dlt.loading.package import Package
 from places import Died, contents, expected, load, retry, shop
+from sources import query
 
 on = pytest.mark.parametrize
 servers_and_files = on("place", ["duckdb", "postgres"], indirect=True)
@@ -202,6 +205,48 @@ def test_a_package_that_is_in_dlts_loads_is_not_loaded_again(place):
     assert loads(place) == [folder.name]
     assert reported.keys() == {"events", "notes", "accounts", "prices"}
     assert not folder.exists()
+
+
+@servers_and_files
+@on("moment", ["before", "after"])
+def test_a_committed_package_that_is_marked_or_not_and_was_not_moved_is_moved(
+    place, moment, monkeypatch
+):
+    def die(storage, load_id, aborted):
+        if moment == "after":
+            storage.normalized_packages.complete_loading_package(load_id, "loaded")
+        raise Died
+
+    with monkeypatch.context() as patch, pytest.raises(Died):
+        patch.setattr(LoadStorage, "complete_load_package", die)
+        load(place.pipeline(), shop(3))
+
+    assert len(retry(place.pipeline(), shop(3))) == 4
+    assert contents(place) == expected(3)
+    assert not list(place.disk.glob(".dagster/shop/*"))
+
+
+@duckdb_only
+@on("moment", ["it is requested", "it is marked"])
+def test_an_abort_that_was_begun_is_ended_with_cursors_put_back(place, moment, monkeypatch):
+    # Where the data are in dlt's own directory, and so no private one can be removed.
+    pipeline = place.pipeline(destination=dlt.destinations.duckdb(":pipeline:"))
+    with place.dying("before commit"):
+        load(pipeline, shop(3))
+
+    def die(packages, load_id, *state):
+        if state:
+            mark(packages, load_id, *state)
+        raise Died
+
+    method = {"it is requested": "abort_package", "it is marked": "complete_loading_package"}
+    mark = PackageStorage.complete_loading_package
+    with monkeypatch.context() as patch, pytest.raises(Died):
+        patch.setattr(PackageStorage, method[moment], die)
+        load(pipeline, shop(3), run_id="second", on_pending="abort")
+
+    assert len(load(pipeline, shop(3), run_id="third")) == 4
+    assert query(pipeline, "select count(*) from raw.events") == [(3,)]
 
 
 @servers_and_files

@@ -23,6 +23,7 @@ from dagster_dlt._dlt.facts import count_rows, load_facts, resource_facts, resou
 from dagster_dlt._dlt.failures import can_be_resumed, comes_from_outside, failure_of, first_cause
 from dagster_dlt._dlt.given import as_pipeline, as_source, no_source
 from dagster_dlt._dlt.packages import (
+    finish_endings,
     finish_package,
     normalized_packages,
     remember_schemas,
@@ -96,6 +97,7 @@ __all__ = [
     "existing_tables",
     "failure_of",
     "file_of",
+    "finish_endings",
     "finish_package",
     "first_cause",
     "function_of",

@@ -40,5 +40,29 @@ def stores_below(working_dir: Path) -> tuple[PackageStorage, PackageStorage, Pac
 
 
 def finish_package(pipeline: Pipeline, load_id: str) -> None:
-    """Move a package away that was committed, when its process did not come to do so."""
-    pipeline._get_load_storage().complete_load_package(load_id, aborted=False)
+    """Move a package away that was committed, when its process did not come to do so.
+
+    dlt marks it first, and never moves one that it finds with a mark.
+    """
+    storage = pipeline._get_load_storage()
+    if storage.normalized_packages.is_package_completed(load_id):
+        storage.storage.rename_tree(
+            storage.get_normalized_package_path(load_id), storage.get_loaded_package_path(load_id)
+        )
+    else:
+        storage.complete_load_package(load_id, aborted=False)
+
+
+def finish_endings(pipeline: Pipeline) -> None:
+    """Finish what dlt had begun to put away as loaded or aborted when its process died."""
+    packages = normalized_packages(pipeline)
+    for load_id in pipeline.list_normalized_load_packages():
+        if packages.is_package_completed(load_id):
+            mark = Path(packages.get_package_path(load_id)) / packages.PACKAGE_COMPLETED_FILE_NAME
+            was_aborted = packages.storage.load(str(mark)) == "aborted"
+            finish_package(pipeline, load_id)
+            if was_aborted:
+                pipeline._cleanup_aborted_package(load_id)  # the cursors are put back
+    if any(map(packages.has_abort_flag, pipeline.list_normalized_load_packages())):
+        # It does not count as pending, and would take along what is extracted next.
+        pipeline.load()

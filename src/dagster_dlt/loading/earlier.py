@@ -35,6 +35,7 @@ class Earlier:
             pipeline = self.delivery.pipeline(room)
             with _dlt.active(pipeline):
                 try:
+                    _dlt.finish_endings(pipeline)
                     if pipeline.has_pending_data:
                         done, failed = self._finish(pipeline, room)
                         finished |= done
