@@ -1,13 +1,16 @@
 """Packages that a dead process left on the disk are finished, and nothing is there twice."""
 
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import patch
 
 import dlt
 import pyarrow as pa
 import pytest
 from dlt.common.storages import LoadStorage
 from dlt.common.storages.load_package import PackageStorage
+from dlt.pipeline.pipeline import Pipeline
 
 from dagster_dlt.loading.delivery import Delivery
 from dagster_dlt.loading.package import Package
@@ -217,8 +220,8 @@ def test_a_committed_package_that_is_marked_or_not_and_was_not_moved_is_moved(
             storage.normalized_packages.complete_loading_package(load_id, "loaded")
         raise Died
 
-    with monkeypatch.context() as patch, pytest.raises(Died):
-        patch.setattr(LoadStorage, "complete_load_package", die)
+    with monkeypatch.context() as patched, pytest.raises(Died):
+        patched.setattr(LoadStorage, "complete_load_package", die)
         load(place.pipeline(), shop(3))
 
     assert len(retry(place.pipeline(), shop(3))) == 4
@@ -241,12 +244,67 @@ def test_an_abort_that_was_begun_is_ended_with_cursors_put_back(place, moment, m
 
     method = {"it is requested": "abort_package", "it is marked": "complete_loading_package"}
     mark = PackageStorage.complete_loading_package
-    with monkeypatch.context() as patch, pytest.raises(Died):
-        patch.setattr(PackageStorage, method[moment], die)
+    with monkeypatch.context() as patched, pytest.raises(Died):
+        patched.setattr(PackageStorage, method[moment], die)
         load(pipeline, shop(3), run_id="second", on_pending="abort")
 
     assert len(load(pipeline, shop(3), run_id="third")) == 4
     assert query(pipeline, "select count(*) from raw.events") == [(3,)]
+
+
+# --- whose they are, and what of ----------------------------------------------------------------
+
+
+@contextmanager
+def dies_before(step):
+    """Let a load in this block die before a step of dlt."""
+
+    def die(*_args, **_options):
+        raise Died
+
+    with patch.object(Pipeline, step, die), pytest.raises(Died):
+        yield
+
+
+@servers_and_files
+def test_a_resource_that_had_nothing_new_is_not_asked_again(place):
+    load(place.pipeline(), shop(3), run_id="first")
+    with dies_before("normalize"):
+        load(place.pipeline(), shop(3), run_id="second")
+
+    with patch.object(Pipeline, "extract", side_effect=AssertionError):
+        reported = retry(place.pipeline(), shop(3), run_id="second")
+
+    assert reported.keys() == {"events", "notes", "accounts", "prices"}
+    assert contents(place) == expected(3)
+
+
+@servers_and_files
+@on("step", ["normalize", "load"])
+def test_what_another_run_has_built_is_not_taken_for_what_a_run_was_to_load(place, step):
+    with dies_before(step):
+        load(place.pipeline(), shop(3).with_resources("events"), run_id="first")
+    with dies_before("extract"):
+        load(place.pipeline(), shop(4), run_id="second")
+
+    reported = retry(place.pipeline(), shop(4), run_id="second")
+
+    rows = {name: facts.rows[name] for name, facts in reported.items()}
+    assert rows == {"events": 1, "notes": 4, "accounts": 2, "prices": 2}
+    assert contents(place) == expected(4)
+
+
+@servers_and_files
+def test_a_package_that_another_run_has_loaded_is_reported_by_a_retry_of_its_own(place):
+    with dies_before("load"):
+        load(place.pipeline(), shop(3), run_id="first")
+    with dies_before("extract"):
+        load(place.pipeline(), shop(4), run_id="second")
+
+    with patch.object(Pipeline, "extract", side_effect=AssertionError):
+        reported = retry(place.pipeline(), shop(4), run_id="first")
+
+    assert reported.keys() == {"events", "notes", "accounts", "prices"}
 
 
 @servers_and_files

@@ -19,12 +19,14 @@ from dagster_dlt._dlt.destinations import (
     schema_paths,
     with_credentials,
 )
-from dagster_dlt._dlt.facts import count_rows, load_facts, resource_facts, resources_in, row_counts
+from dagster_dlt._dlt.facts import count_rows, load_facts, resource_facts, row_counts
 from dagster_dlt._dlt.failures import can_be_resumed, comes_from_outside, failure_of, first_cause
 from dagster_dlt._dlt.given import as_pipeline, as_source, no_source
 from dagster_dlt._dlt.packages import (
     finish_endings,
     finish_package,
+    label_of,
+    label_packages,
     normalized_packages,
     remember_schemas,
     stores_below,
@@ -106,6 +108,8 @@ __all__ = [
     "is_appended",
     "is_stopped",
     "knows_its_load",
+    "label_of",
+    "label_packages",
     "leaving_active_pipeline",
     "load_facts",
     "location_of",
@@ -120,7 +124,6 @@ __all__ = [
     "remember_secrets",
     "resource_facts",
     "resource_of",
-    "resources_in",
     "resources_of_table",
     "restored_load",
     "root_resource_name",

@@ -1,10 +1,15 @@
 """Load packages on the disk."""
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any, Final, cast
 
 from dlt.common.storages import FileStorage, LoadStorage, NormalizeStorage
-from dlt.common.storages.load_package import PackageStorage
+from dlt.common.storages.load_package import PackageStorage, TLoadPackageState
 from dlt.pipeline.pipeline import Pipeline
+
+#: Key of ours in the state of a package, which dlt keeps with it.
+_LABEL: Final = "dagster_dlt"
 
 
 def normalized_packages(pipeline: Pipeline) -> PackageStorage:
@@ -37,6 +42,21 @@ def stores_below(working_dir: Path) -> tuple[PackageStorage, PackageStorage, Pac
         PackageStorage(FileStorage(str(load / LoadStorage.NORMALIZED_FOLDER)), "normalized"),
         PackageStorage(FileStorage(str(load / LoadStorage.LOADED_FOLDER)), "loaded"),
     )
+
+
+def label_packages(pipeline: Pipeline, load_ids: Iterable[str], label: Mapping[str, Any]) -> None:
+    """Write down, in packages that `pipeline` has extracted, what they are about."""
+    packages = pipeline._get_normalize_storage().extracted_packages
+    for load_id in load_ids:
+        state = cast("dict[str, Any]", packages.get_load_package_state(load_id))
+        state[_LABEL] = label
+        packages.save_load_package_state(load_id, cast("TLoadPackageState", state))
+
+
+def label_of(pipeline: Pipeline, load_id: str) -> Mapping[str, Any]:
+    """Return what was written down in a normalized package; nothing, if nothing was."""
+    state = normalized_packages(pipeline).get_load_package_state(load_id)
+    return cast("Mapping[str, Any]", state.get(_LABEL, {}))
 
 
 def finish_package(pipeline: Pipeline, load_id: str) -> None:

@@ -91,7 +91,7 @@ class Delivery:
         """
         with self.turn, ExitStack() as stack:
             for load_id in pipeline.list_normalized_load_packages():
-                entry = self._entry(Package(pipeline, load_id), source)
+                entry = self._entry(Package(pipeline, load_id))
                 self.noted[load_id] = entry
                 try:
                     self._noting(pipeline, entry, stack)
@@ -120,7 +120,7 @@ class Delivery:
                 raise
             return failure
 
-    def _entry(self, package: Package, source: DltSource) -> Entry:
+    def _entry(self, package: Package) -> Entry:
         """Return what is to be noted of a package before it is loaded."""
         known = self.entries.get(package.load_id)
         client = _dlt.client_of(package.pipeline, package.schema)
@@ -142,19 +142,14 @@ class Delivery:
             load_id=package.load_id,
             pipeline=self.plan.given.pipeline_name,
             loader=self.plan.loader,
-            resources=known.resources if known else self._resources_of(package, source),
+            builder=package.label.run_id,
+            resources=known.resources if known else package.label.resources,
             chains=tuple(known_rows),
             staged=package.staged,
             # What an earlier process built was counted by it.
             rows=(known and known.rows) or _dlt.row_counts(package.pipeline),
             failed=known.failed if known else (),
         )
-
-    def _resources_of(self, package: Package, source: DltSource) -> tuple[str, ...]:
-        if package.schema.name == source.schema.name:
-            # Those that feed others have cursors too, selected or not.
-            return tuple(sorted({each.name for each in source.resources.extracted}))
-        return tuple(sorted(package.resources))
 
     def _without(
         self, error: PipelineStepFailed, pipeline: Pipeline, source: DltSource

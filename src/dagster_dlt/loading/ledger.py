@@ -9,7 +9,7 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
@@ -77,6 +77,8 @@ class Entry:
     loader: Loader
     #: Resources whose rows are in the package.
     resources: tuple[str, ...]
+    #: The run that has built the package, which another one may have found and loaded.
+    builder: str = ""
     #: Tables that a dead load's rows have to be taken out of.
     chains: tuple[Chain, ...] = ()
     #: Outermost tables that are written to staging tables first.
@@ -93,6 +95,10 @@ class Entry:
     started_at: float = 0.0
     beat_at: float = 0.0
 
+    def is_built_by(self, run_ids: Collection[str]) -> bool:
+        """Tell whether one of some runs has built the package, or if nobody knows, loaded it."""
+        return (self.builder or self.loader.run_id) in run_ids
+
     @property
     def is_taken_back(self) -> bool:
         """Whether its rows are gone, or about to be, so that it has to be loaded from the start."""
@@ -104,6 +110,7 @@ class Entry:
         return json.dumps(
             {
                 "resources": self.resources,
+                "builder": self.builder,
                 "chains": [[chain.resource, chain.tables] for chain in self.chains],
                 "staged": self.staged,
                 "staging": self.staging,
@@ -138,6 +145,7 @@ class Entry:
             pipeline=pipeline,
             loader=Loader(run_id, step, int(attempt), partition or None),
             resources=tuple(facts["resources"]),
+            builder=facts.get("builder", ""),
             chains=tuple(
                 Chain(resource, tuple((name, parent) for name, parent in tables))
                 for resource, tables in facts["chains"]

@@ -26,6 +26,7 @@ from dagster_dlt.loading.earlier import Earlier
 from dagster_dlt.loading.ledger import Ledger, ledger_of
 from dagster_dlt.loading.load_ids import add_load_ids
 from dagster_dlt.loading.outcome import Report, count_rows_of_shared_tables, outcome_of
+from dagster_dlt.loading.package import Label
 from dagster_dlt.loading.parking import claim_parked
 from dagster_dlt.loading.pipeline import fresh
 from dagster_dlt.loading.plan import PIPELINE_OPTIONS, Plan, extract_options, parts
@@ -223,7 +224,7 @@ class _Load:
             own_rows = count_rows_of_shared_tables(source)
             failures: list[ResourceFailure] = []
             try:
-                pipeline.extract(source, **extract_options(self.delivery.plan.options))
+                self._extract(source, pipeline)
                 pipeline.normalize()
                 info = self.delivery.send(pipeline, source, failures)
             except PipelineStepFailed as error:
@@ -239,6 +240,13 @@ class _Load:
                     outcome_of(pipeline, source.with_resources(*left), info, rows, own_rows)
                 )
         return failures
+
+    def _extract(self, source: DltSource, pipeline: Pipeline) -> None:
+        plan = self.delivery.plan
+        info = pipeline.extract(source, **extract_options(plan.options))
+        # Those that feed others have cursors too, selected or not.
+        names = tuple(sorted({each.name for each in source.resources.extracted}))
+        Label(plan.loader.run_id, names).stick(pipeline, info.loads_ids)
 
 
 def _not_loaded(failures: Sequence[ResourceFailure]) -> set[str | None]:
