@@ -252,6 +252,35 @@ def test_an_abort_that_was_begun_is_ended_with_cursors_put_back(place, moment, m
     assert query(pipeline, "select count(*) from raw.events") == [(3,)]
 
 
+@duckdb_only
+@on("left", ["all", "half"])
+def test_a_package_that_is_normalized_and_still_among_the_extracted_is_loaded(
+    place, left, monkeypatch
+):
+    remove = PackageStorage.delete_package
+
+    def die(packages, load_id, **options):
+        if options:  # before it begins to normalize
+            remove(packages, load_id, **options)
+            return
+        if left == "half":
+            folder = Path(packages.storage.storage_path) / packages.get_package_path(load_id)
+            (folder / packages.SCHEMA_FILE_NAME).unlink()
+        raise Died
+
+    with place.dying("before commit"):
+        load(place.pipeline(), shop(3))
+    with monkeypatch.context() as patched, pytest.raises(Died):
+        patched.setattr(PackageStorage, "delete_package", die)
+        load(place.pipeline(), shop(4), run_id="second")
+
+    with patch.object(Pipeline, "extract", side_effect=AssertionError):
+        retry(place.pipeline(), shop(4), run_id="second")
+    assert contents(place) == expected(4)
+    assert len(loads(place)) == 2
+    assert not list(place.disk.glob(".dagster/shop/*"))
+
+
 # --- whose they are, and what of ----------------------------------------------------------------
 
 

@@ -74,8 +74,17 @@ def finish_package(pipeline: Pipeline, load_id: str) -> None:
 
 
 def finish_endings(pipeline: Pipeline) -> None:
-    """Finish what dlt had begun to put away as loaded or aborted when its process died."""
+    """Finish what dlt had begun to put away when its process died.
+
+    It removes what it has normalized, or half of that, after the normalized package is there; and
+    would fail to normalize it again. It marks what is loaded or aborted before it moves it.
+    """
     packages = normalized_packages(pipeline)
+    extracted = pipeline._get_normalize_storage().extracted_packages
+    for load_id in set(pipeline.list_extracted_load_packages()).intersection(
+        pipeline.list_normalized_load_packages()
+    ):
+        extracted.delete_package(load_id)
     for load_id in pipeline.list_normalized_load_packages():
         if packages.is_package_completed(load_id):
             mark = Path(packages.get_package_path(load_id)) / packages.PACKAGE_COMPLETED_FILE_NAME
