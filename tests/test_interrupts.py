@@ -19,7 +19,7 @@ from dlt.common.runtime.collector_base import Collector
 from dlt.destinations.exceptions import DatabaseTransientException
 from filelock import FileLock
 
-from dagster_dlt import _dlt
+from dagster_dlt import DagsterDltResource, _dlt, dlt_assets
 from dagster_dlt.loading import worker
 from dagster_dlt.loading.worker import stream
 from dagster_dlt.loading.workspace import claim_permanent
@@ -474,6 +474,70 @@ def test_a_reader_that_goes_away_stops_the_work():
 
     assert stopped.is_set()
     assert threads() == []
+
+
+def test_the_work_stops_when_its_reader_is_over_and_keeps_the_iterator():
+    over = threading.Event()
+
+    def work(hand):
+        while not _dlt.is_stopped():
+            hand(1)
+
+    read = stream(work, idle=10, on_idle=lambda _seconds: None, is_over=over.is_set)
+    next(read)
+    over.set()
+    for thread in threads():
+        thread.join()
+
+    assert threads() == []
+    read.close()
+
+
+@pytest.mark.parametrize("counted", [False, True])
+def test_what_a_failed_body_was_still_loading_ends_before_the_step_is_tried_again(
+    counted, pipeline, left_over
+):
+    @dlt.resource
+    def first() -> Iterator[object]:
+        yield {"at": 1}
+
+    @dlt.resource
+    def second() -> Iterator[object]:
+        yield {"attempt": len(attempts)}
+        if len(attempts) == 1:
+            begun.set()
+            wait_until_stopped()
+        yield {"attempt": len(attempts)}
+
+    attempts: list[int] = []
+    kept: list[object] = []
+    begun = threading.Event()
+    source = dlt.source(lambda: (first, second), name="shop")()
+
+    @dlt_assets(
+        name="load",
+        dlt_source=source,
+        dlt_pipeline=pipeline,
+        retry_policy=dg.RetryPolicy(max_retries=1),
+    )
+    def load(context: dg.AssetExecutionContext, dlt_resource: DagsterDltResource):
+        attempts.append(context.retry_number)
+        events = dlt_resource.run(context=context)
+        events = events.fetch_row_count() if counted else events
+        kept.append(events)
+        if context.retry_number == 0:
+            yield next(events)
+            begun.wait()
+            raise ValueError
+        yield from events
+
+    resources = {"dlt_resource": DagsterDltResource(decompose="serialize")}
+    assert dg.materialize([load], resources=resources).success
+
+    assert threads() == []
+    assert query(pipeline, 'select "at" from raw.first') == [(1,)]
+    assert query(pipeline, "select attempt from raw.second") == [(2,), (2,)]
+    assert left_over() == []
 
 
 @pytest.fixture

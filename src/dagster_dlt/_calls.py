@@ -5,10 +5,10 @@ materialization of an asset from each attempt, so what the calls report adds up;
 is not enough to know that an asset was materialized before: the question is by which calls.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Generator, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 import dagster as dg
 
@@ -28,6 +28,10 @@ class _Attempt:
     again: Events
     #: Their ids.
     resumed: frozenset[str] = frozenset()
+    #: The run and the step that it is an attempt of.
+    step: tuple[str, str] = ("", "")
+    #: What its calls load. An exception keeps what its frames have in variables.
+    loads: WeakSet[Generator[Any, None, None]] = field(default_factory=WeakSet)
     #: The last call for each asset.
     calls: dict[dg.AssetKey, int] = field(default_factory=dict)
     #: What this attempt has reported for each asset.
@@ -60,6 +64,10 @@ class Call:
         number = 1 + max((attempt.calls.get(key, 0) for key in keys), default=0)
         attempt.calls.update(dict.fromkeys(keys, number))
         return cls(number, tuple(_repeated(context, attempt, first)), attempt)
+
+    def begins(self, load: Generator[Any, None, None]) -> None:
+        """Remember a load, which is to end before the step is tried again in this process."""
+        self._attempt.loads.add(load)
 
     @property
     def resumed(self) -> frozenset[str]:
@@ -98,13 +106,24 @@ def _attempt(context: dg.OpExecutionContext) -> _Attempt:
     if key is None:
         return _Attempt({}, {})
     if key not in _ATTEMPTS:
+        step = context.run_id, _dagster.step_key(context)
+        _end_loads_of(step)
         retry, resumed = _dagster.retry_number(context) > 0, _dagster.resumed_runs(context)
         _ATTEMPTS[key] = _Attempt(
             done=_dagster.materialized_in(context, context.run_id) if retry else {},
             again=_dagster.materialized_in(context, *reversed(resumed)),
             resumed=frozenset(resumed),
+            step=step,
         )
     return _ATTEMPTS[key]
+
+
+def _end_loads_of(step: tuple[str, str]) -> None:
+    """End what attempts of a step are still loading, since their body has failed in between."""
+    for attempt in list(_ATTEMPTS.values()):
+        if attempt.step == step:
+            for load in list(attempt.loads):
+                load.close()
 
 
 def _repeated(

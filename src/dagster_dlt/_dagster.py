@@ -51,6 +51,14 @@ def attempt(context: dg.OpExecutionContext) -> object | None:
         return None
 
 
+def has_failed(context: dg.OpExecutionContext) -> bool:
+    """Tell whether this attempt of the step has ended with an exception."""
+    try:
+        return context.get_step_execution_context().step_exception is not None
+    except DagsterInvalidPropertyError:
+        return False
+
+
 def is_in_graph_asset(context: dg.OpExecutionContext) -> bool:
     """Tell whether the op is one of those that a graph asset is made of."""
     return context.has_assets_def and isinstance(context.assets_def.node_def, dg.GraphDefinition)

@@ -1,7 +1,7 @@
 """`DagsterDltResource`: runs a dlt pipeline and reports what it loaded."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -123,8 +123,10 @@ class DagsterDltResource(dg.ConfigurableResource[Any]):
                 translator=dagster_dlt_translator,
             )
             execution = self._execution(context, binding, options)
+            events = execution.events()
+            execution.call.begins(events)
             return DltEventIterator(
-                execution.events(), context, binding.pipeline, execution.loaded, execution.executed
+                events, context, binding.pipeline, execution.loaded, execution.executed
             )
 
         return shielded(begin)
@@ -201,7 +203,7 @@ class _Execution:
     #: The pipelines that were executed.
     executed: list[Pipeline] = field(default_factory=list)
 
-    def events(self) -> Iterator[DltEventType]:
+    def events(self) -> Generator[DltEventType, None, None]:
         """Yield the events of the load. An error that leaves it tells no secrets."""
         try:
             yield from self._events()
@@ -227,7 +229,13 @@ class _Execution:
         if not self.plan.source.selected_resources:
             # Only asset checks are selected, or an earlier attempt has loaded everything.
             return
-        for report in stream(self._work, idle=QUIET, on_idle=self._warn):
+        op = op_context(self.context)
+        for report in stream(
+            self._work,
+            idle=QUIET,
+            on_idle=self._warn,
+            is_over=lambda: _dagster.has_failed(op),
+        ):
             if isinstance(report, Outcome):
                 yield from self._committed(report)
             else:
