@@ -1,11 +1,11 @@
 """Load packages on the disk."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, cast
 
 from dlt.common.storages import FileStorage, LoadStorage, NormalizeStorage
-from dlt.common.storages.load_package import PackageStorage, TLoadPackageState
+from dlt.common.storages.load_package import PackageStorage, load_package_state
 from dlt.pipeline.pipeline import Pipeline
 
 #: Key of ours in the state of a package, which dlt keeps with it.
@@ -44,13 +44,12 @@ def stores_below(working_dir: Path) -> tuple[PackageStorage, PackageStorage, Pac
     )
 
 
-def label_packages(pipeline: Pipeline, load_ids: Iterable[str], label: Mapping[str, Any]) -> None:
-    """Write down, in packages that `pipeline` has extracted, what they are about."""
-    packages = pipeline._get_normalize_storage().extracted_packages
-    for load_id in load_ids:
-        state = cast("dict[str, Any]", packages.get_load_package_state(load_id))
-        state[_LABEL] = label
-        packages.save_load_package_state(load_id, cast("TLoadPackageState", state))
+def label_package(label: Mapping[str, Any]) -> None:
+    """Write down what a package is about, in the one that is being extracted where this is called.
+
+    So it is there from the first on; dlt puts it on the disk with the package.
+    """
+    cast("dict[str, Any]", load_package_state()["state"])[_LABEL] = label
 
 
 def label_of(pipeline: Pipeline, load_id: str) -> Mapping[str, Any]:

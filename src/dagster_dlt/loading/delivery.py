@@ -21,7 +21,7 @@ from dagster_dlt._facts import ResourceFailure
 from dagster_dlt.errors import PendingPackagesError
 from dagster_dlt.loading.ledger import Entry, Ledger
 from dagster_dlt.loading.outcome import Report
-from dagster_dlt.loading.package import Package
+from dagster_dlt.loading.package import Label, Package
 from dagster_dlt.loading.pipeline import fresh
 from dagster_dlt.loading.plan import Plan
 from dagster_dlt.loading.progress import Progress
@@ -57,11 +57,18 @@ class Delivery:
         """Ask the ledger anew when its entries are wanted next."""
         vars(self).pop("entries", None)
 
-    def pipeline(self, room: Path) -> Pipeline:
-        """Return a fresh pipeline that works in `room`, and can be stopped."""
+    def pipeline(self, room: Path, label: Label | None = None) -> Pipeline:
+        """Return a fresh pipeline that works in `room`, and can be stopped.
+
+        Args:
+            room: The directory.
+            label: What is written down in a package that it extracts.
+        """
         _dlt.raise_if_stopped()
         pipeline = fresh(self.plan.given, self.plan.options, room)
-        pipeline.collector = Progress(self.plan.given.collector, self.report)
+        pipeline.collector = Progress(
+            self.plan.given.collector, self.report, on_extract=label.stick if label else None
+        )
         _dlt.watch(pipeline)
         return pipeline
 

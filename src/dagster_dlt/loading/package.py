@@ -29,9 +29,9 @@ class Label:
     run_id: str
     resources: tuple[str, ...]
 
-    def stick(self, pipeline: Pipeline, load_ids: Iterable[str]) -> None:
-        """Write it down in packages that `pipeline` has just extracted."""
-        _dlt.label_packages(pipeline, load_ids, asdict(self))
+    def stick(self) -> None:
+        """Write it down in the package that is being extracted."""
+        _dlt.label_package(asdict(self))
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Package:
 
     @cached_property
     def label(self) -> Label:
-        """What its builder has said; as far as can be seen, if it died before it said anything."""
+        """What its builder has said; of packages that others have built, what can be seen."""
         known = _dlt.label_of(self.pipeline, self.load_id)
         if not known:
             return Label("", tuple(sorted(self.resources)))

@@ -212,7 +212,11 @@ class _Load:
 
     def _load(self, source: DltSource, room: Path) -> list[ResourceFailure]:
         # What is added to the resources below is for this load only.
-        source, pipeline = source.clone(), self.delivery.pipeline(room)
+        source = source.clone()
+        # Those that feed others have cursors too, selected or not.
+        names = tuple(sorted({each.name for each in source.resources.extracted}))
+        label = Label(self.delivery.plan.loader.run_id, names)
+        pipeline = self.delivery.pipeline(room, label)
         with _dlt.active(pipeline):
             if pipeline.config.restore_from_destination and pipeline.destination:
                 with self.delivery.turn:
@@ -224,7 +228,7 @@ class _Load:
             own_rows = count_rows_of_shared_tables(source)
             failures: list[ResourceFailure] = []
             try:
-                self._extract(source, pipeline)
+                pipeline.extract(source, **extract_options(self.delivery.plan.options))
                 pipeline.normalize()
                 info = self.delivery.send(pipeline, source, failures)
             except PipelineStepFailed as error:
@@ -240,13 +244,6 @@ class _Load:
                     outcome_of(pipeline, source.with_resources(*left), info, rows, own_rows)
                 )
         return failures
-
-    def _extract(self, source: DltSource, pipeline: Pipeline) -> None:
-        plan = self.delivery.plan
-        info = pipeline.extract(source, **extract_options(plan.options))
-        # Those that feed others have cursors too, selected or not.
-        names = tuple(sorted({each.name for each in source.resources.extracted}))
-        Label(plan.loader.run_id, names).stick(pipeline, info.loads_ids)
 
 
 def _not_loaded(failures: Sequence[ResourceFailure]) -> set[str | None]:
