@@ -17,10 +17,12 @@ import pyarrow as pa
 import pytest
 from dlt.common.runtime.collector_base import Collector
 from dlt.destinations.exceptions import DatabaseTransientException
+from filelock import FileLock
 
-from dagster_dlt import _dlt
+from dagster_dlt import DagsterDltResource, _dlt, dlt_assets
 from dagster_dlt.loading import worker
 from dagster_dlt.loading.worker import stream
+from dagster_dlt.loading.workspace import claim_permanent
 from sources import assets_of, query
 
 INTERRUPTED = dg.DagsterExecutionInterruptedError
@@ -474,6 +476,70 @@ def test_a_reader_that_goes_away_stops_the_work():
     assert threads() == []
 
 
+def test_the_work_stops_when_its_reader_is_over_and_keeps_the_iterator():
+    over = threading.Event()
+
+    def work(hand):
+        while not _dlt.is_stopped():
+            hand(1)
+
+    read = stream(work, idle=10, on_idle=lambda _seconds: None, is_over=over.is_set)
+    next(read)
+    over.set()
+    for thread in threads():
+        thread.join()
+
+    assert threads() == []
+    read.close()
+
+
+@pytest.mark.parametrize("counted", [False, True])
+def test_what_a_failed_body_was_still_loading_ends_before_the_step_is_tried_again(
+    counted, pipeline, left_over
+):
+    @dlt.resource
+    def first() -> Iterator[object]:
+        yield {"at": 1}
+
+    @dlt.resource
+    def second() -> Iterator[object]:
+        yield {"attempt": len(attempts)}
+        if len(attempts) == 1:
+            begun.set()
+            wait_until_stopped()
+        yield {"attempt": len(attempts)}
+
+    attempts: list[int] = []
+    kept: list[object] = []
+    begun = threading.Event()
+    source = dlt.source(lambda: (first, second), name="shop")()
+
+    @dlt_assets(
+        name="load",
+        dlt_source=source,
+        dlt_pipeline=pipeline,
+        retry_policy=dg.RetryPolicy(max_retries=1),
+    )
+    def load(context: dg.AssetExecutionContext, dlt_resource: DagsterDltResource):
+        attempts.append(context.retry_number)
+        events = dlt_resource.run(context=context)
+        events = events.fetch_row_count() if counted else events
+        kept.append(events)
+        if context.retry_number == 0:
+            yield next(events)
+            begun.wait()
+            raise ValueError
+        yield from events
+
+    resources = {"dlt_resource": DagsterDltResource(decompose="serialize")}
+    assert dg.materialize([load], resources=resources).success
+
+    assert threads() == []
+    assert query(pipeline, 'select "at" from raw.first') == [(1,)]
+    assert query(pipeline, "select attempt from raw.second") == [(2,), (2,)]
+    assert left_over() == []
+
+
 @pytest.fixture
 def _listens() -> Iterator[None]:
     """Raise on interrupts outside of a step too; a shell ignores them for what it has started."""
@@ -504,6 +570,20 @@ def test_a_second_interrupt_does_not_wait_any_longer():
         thread.join()
 
     assert "dagster-dlt" in {thread.name for thread in left}
+
+
+@pytest.mark.usefixtures("_listens")
+def test_a_load_that_waits_for_the_pipelines_state_can_be_interrupted(tmp_path):
+    def work(hand):
+        with claim_permanent(tmp_path, "shop", lambda: hand("waits")):
+            hand("goes on")
+
+    with FileLock(tmp_path / "shop.lock"), pytest.raises(KeyboardInterrupt):
+        for item in stream(work, idle=10, on_idle=lambda _seconds: None):
+            assert item == "waits"
+            interrupt()
+
+    assert threads() == []
 
 
 ENDLESS = "with recursive n(i) as (select 1 union all select i + 1 from n) select count(*) from n"

@@ -1,15 +1,21 @@
 """Packages that a dead process left on the disk are finished, and nothing is there twice."""
 
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import patch
 
 import dlt
 import pyarrow as pa
 import pytest
+from dlt.common.storages import LoadStorage
+from dlt.common.storages.load_package import PackageStorage
+from dlt.pipeline.pipeline import Pipeline
 
 from dagster_dlt.loading.delivery import Delivery
 from dagster_dlt.loading.package import Package
 from places import Died, contents, expected, load, retry, shop
+from sources import query
 
 on = pytest.mark.parametrize
 servers_and_files = on("place", ["duckdb", "postgres"], indirect=True)
@@ -202,6 +208,132 @@ def test_a_package_that_is_in_dlts_loads_is_not_loaded_again(place):
     assert loads(place) == [folder.name]
     assert reported.keys() == {"events", "notes", "accounts", "prices"}
     assert not folder.exists()
+
+
+@servers_and_files
+@on("moment", ["before", "after"])
+def test_a_committed_package_that_is_marked_or_not_and_was_not_moved_is_moved(
+    place, moment, monkeypatch
+):
+    def die(storage, load_id, aborted):
+        if moment == "after":
+            storage.normalized_packages.complete_loading_package(load_id, "loaded")
+        raise Died
+
+    with monkeypatch.context() as patched, pytest.raises(Died):
+        patched.setattr(LoadStorage, "complete_load_package", die)
+        load(place.pipeline(), shop(3))
+
+    assert len(retry(place.pipeline(), shop(3))) == 4
+    assert contents(place) == expected(3)
+    assert not list(place.disk.glob(".dagster/shop/*"))
+
+
+@duckdb_only
+@on("moment", ["it is requested", "it is marked"])
+def test_an_abort_that_was_begun_is_ended_with_cursors_put_back(place, moment, monkeypatch):
+    # Where the data are in dlt's own directory, and so no private one can be removed.
+    pipeline = place.pipeline(destination=dlt.destinations.duckdb(":pipeline:"))
+    with place.dying("before commit"):
+        load(pipeline, shop(3))
+
+    def die(packages, load_id, *state):
+        if state:
+            mark(packages, load_id, *state)
+        raise Died
+
+    method = {"it is requested": "abort_package", "it is marked": "complete_loading_package"}
+    mark = PackageStorage.complete_loading_package
+    with monkeypatch.context() as patched, pytest.raises(Died):
+        patched.setattr(PackageStorage, method[moment], die)
+        load(pipeline, shop(3), run_id="second", on_pending="abort")
+
+    assert len(load(pipeline, shop(3), run_id="third")) == 4
+    assert query(pipeline, "select count(*) from raw.events") == [(3,)]
+
+
+@duckdb_only
+@on("left", ["all", "half"])
+def test_a_package_that_is_normalized_and_still_among_the_extracted_is_loaded(
+    place, left, monkeypatch
+):
+    remove = PackageStorage.delete_package
+
+    def die(packages, load_id, **options):
+        if options:  # before it begins to normalize
+            remove(packages, load_id, **options)
+            return
+        if left == "half":
+            folder = Path(packages.storage.storage_path) / packages.get_package_path(load_id)
+            (folder / packages.SCHEMA_FILE_NAME).unlink()
+        raise Died
+
+    with place.dying("before commit"):
+        load(place.pipeline(), shop(3))
+    with monkeypatch.context() as patched, pytest.raises(Died):
+        patched.setattr(PackageStorage, "delete_package", die)
+        load(place.pipeline(), shop(4), run_id="second")
+
+    with patch.object(Pipeline, "extract", side_effect=AssertionError):
+        retry(place.pipeline(), shop(4), run_id="second")
+    assert contents(place) == expected(4)
+    assert len(loads(place)) == 2
+    assert not list(place.disk.glob(".dagster/shop/*"))
+
+
+# --- whose they are, and what of ----------------------------------------------------------------
+
+
+@contextmanager
+def dies_before(step):
+    """Let a load in this block die before a step of dlt."""
+
+    def die(*_args, **_options):
+        raise Died
+
+    with patch.object(Pipeline, step, die), pytest.raises(Died):
+        yield
+
+
+@servers_and_files
+def test_a_resource_that_had_nothing_new_is_not_asked_again(place):
+    load(place.pipeline(), shop(3), run_id="first")
+    with dies_before("normalize"):
+        load(place.pipeline(), shop(3), run_id="second")
+
+    with patch.object(Pipeline, "extract", side_effect=AssertionError):
+        reported = retry(place.pipeline(), shop(3), run_id="second")
+
+    assert reported.keys() == {"events", "notes", "accounts", "prices"}
+    assert contents(place) == expected(3)
+
+
+@servers_and_files
+@on("step", ["normalize", "load"])
+def test_what_another_run_has_built_is_not_taken_for_what_a_run_was_to_load(place, step):
+    with dies_before(step):
+        load(place.pipeline(), shop(3).with_resources("events"), run_id="first")
+    with dies_before("extract"):
+        load(place.pipeline(), shop(4), run_id="second")
+
+    reported = retry(place.pipeline(), shop(4), run_id="second")
+
+    rows = {name: facts.rows[name] for name, facts in reported.items()}
+    assert rows == {"events": 1, "notes": 4, "accounts": 2, "prices": 2}
+    assert contents(place) == expected(4)
+
+
+@servers_and_files
+def test_a_package_that_another_run_has_loaded_is_reported_by_a_retry_of_its_own(place):
+    with dies_before("load"):
+        load(place.pipeline(), shop(3), run_id="first")
+    with dies_before("extract"):
+        load(place.pipeline(), shop(4), run_id="second")
+
+    with patch.object(Pipeline, "extract", side_effect=AssertionError):
+        reported = retry(place.pipeline(), shop(4), run_id="first")
+
+    assert reported.keys() == {"events", "notes", "accounts", "prices"}
 
 
 @servers_and_files

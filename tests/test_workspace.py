@@ -1,6 +1,7 @@
 """Each load has a working directory of its own, which others neither see nor share."""
 
 import os
+import shutil
 import stat
 import threading
 import time
@@ -146,6 +147,27 @@ def test_a_load_whose_state_is_held_by_another_says_so_and_waits(tmp_path):
     thread.join(10)
 
     assert order == ["first", "second"]
+
+
+def test_nobody_finds_half_of_a_room_that_was_being_removed(pipeline, materialize, monkeypatch):
+    assets = assets_of(one("orders", [{"id": 1}]), pipeline)
+    folder = Path(pipeline.pipelines_dir) / ".dagster" / "shop"
+
+    remove = shutil.rmtree
+
+    def die(path, **options):
+        half = Path(path) / "shop" / "load" / "normalized"
+        remove(half if half.exists() else path, **options)
+        if half.parent.exists():
+            raise SystemExit
+
+    with monkeypatch.context() as patch, pytest.raises(SystemExit):
+        patch.setattr(shutil, "rmtree", die)
+        materialize(assets)
+    assert list(folder.iterdir())
+
+    assert materialize(assets).success
+    assert list(folder.iterdir()) == []
 
 
 def test_state_of_dlts_own_directory_is_taken_over_once(tmp_path):

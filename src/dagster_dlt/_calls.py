@@ -5,10 +5,10 @@ materialization of an asset from each attempt, so what the calls report adds up;
 is not enough to know that an asset was materialized before: the question is by which calls.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Generator, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 import dagster as dg
 
@@ -24,8 +24,14 @@ class _Attempt:
 
     #: What earlier attempts have reported, the last event of each asset.
     done: Events
-    #: What the run has reported that this one goes on with.
+    #: What the runs have reported that this one goes on with.
     again: Events
+    #: Their ids.
+    resumed: frozenset[str] = frozenset()
+    #: The run and the step that it is an attempt of.
+    step: tuple[str, str] = ("", "")
+    #: What its calls load. An exception keeps what its frames have in variables.
+    loads: WeakSet[Generator[Any, None, None]] = field(default_factory=WeakSet)
     #: The last call for each asset.
     calls: dict[dg.AssetKey, int] = field(default_factory=dict)
     #: What this attempt has reported for each asset.
@@ -59,8 +65,17 @@ class Call:
         attempt.calls.update(dict.fromkeys(keys, number))
         return cls(number, tuple(_repeated(context, attempt, first)), attempt)
 
+    def begins(self, load: Generator[Any, None, None]) -> None:
+        """Remember a load, which is to end before the step is tried again in this process."""
+        self._attempt.loads.add(load)
+
+    @property
+    def resumed(self) -> frozenset[str]:
+        """Ids of the runs that this one goes on with."""
+        return self._attempt.resumed
+
     def was_made(self, key: dg.AssetKey) -> bool:
-        """Tell whether an earlier attempt, or the run before, has loaded an asset in this call."""
+        """Tell whether an earlier attempt, or an earlier run, has loaded an asset in this call."""
         event = self._before(key)
         return event is not None and _number(event.metadata) >= self.number
 
@@ -91,12 +106,24 @@ def _attempt(context: dg.OpExecutionContext) -> _Attempt:
     if key is None:
         return _Attempt({}, {})
     if key not in _ATTEMPTS:
-        retry, parent = _dagster.retry_number(context) > 0, _dagster.resumed_run(context)
+        step = context.run_id, _dagster.step_key(context)
+        _end_loads_of(step)
+        retry, resumed = _dagster.retry_number(context) > 0, _dagster.resumed_runs(context)
         _ATTEMPTS[key] = _Attempt(
             done=_dagster.materialized_in(context, context.run_id) if retry else {},
-            again=_dagster.materialized_in(context, parent) if parent else {},
+            again=_dagster.materialized_in(context, *reversed(resumed)),
+            resumed=frozenset(resumed),
+            step=step,
         )
     return _ATTEMPTS[key]
+
+
+def _end_loads_of(step: tuple[str, str]) -> None:
+    """End what attempts of a step are still loading, since their body has failed in between."""
+    for attempt in list(_ATTEMPTS.values()):
+        if attempt.step == step:
+            for load in list(attempt.loads):
+                load.close()
 
 
 def _repeated(

@@ -9,6 +9,9 @@ import dagster as dg
 # What a context answers with where it has no step, which `dagster` does not export.
 from dagster._core.errors import DagsterInvalidPropertyError
 
+# What a re-execution is told of the run before, by which alone some of them are known.
+from dagster._core.execution.plan.state import KnownExecutionState
+
 # `dagster` offers the registry without exporting it by name, so type checkers do not see it there.
 from dagster_shared.libraries import DagsterLibraryRegistry
 from packaging.version import Version
@@ -23,6 +26,8 @@ NOT_IN_KEYS: Final = (
 
 #: Tags of an event in which Dagster repeats the parts of a multi-partition key.
 _PARTITION_TAGS: Final = "dagster/partition"
+#: Tags of a run that goes on with its parent run: at the steps, or at the assets, that failed.
+_RESUMES: Final = ("dagster/is_resume_retry", "dagster/is_asset_resume_retry")
 
 
 def register_library(name: str, version: str) -> None:
@@ -47,6 +52,14 @@ def attempt(context: dg.OpExecutionContext) -> object | None:
         return context.get_step_execution_context()
     except DagsterInvalidPropertyError:
         return None
+
+
+def has_failed(context: dg.OpExecutionContext) -> bool:
+    """Tell whether this attempt of the step has ended with an exception."""
+    try:
+        return context.get_step_execution_context().step_exception is not None
+    except DagsterInvalidPropertyError:
+        return False
 
 
 def is_in_graph_asset(context: dg.OpExecutionContext) -> bool:
@@ -180,27 +193,50 @@ def is_by_time(partitions: dg.PartitionsDefinition[str]) -> bool:
     return isinstance(partitions, dg.TimeWindowPartitionsDefinition)
 
 
-def resumed_run(context: dg.OpExecutionContext) -> str | None:
-    """Return the id of the run that this one goes on with, if it is a re-execution from failure.
+def resumed_runs(context: dg.OpExecutionContext) -> list[str]:
+    """Return the ids of the runs that this one goes on with, the last one first.
 
-    The UI and run retries tag such a run; Dagster's Python API only gives its plan what the parent
-    run has known. A re-execution of all steps has neither, and is to load everything again.
+    A re-execution from failure goes on with its parent run, and if that is one as well, with the
+    parent's parent. A re-execution of all steps is to load everything again, and goes on with none.
     """
     try:
-        step = context.get_step_execution_context()
+        plan = context.get_step_execution_context().plan_data.execution_plan
     except DagsterInvalidPropertyError:
+        return []
+    run: dg.DagsterRun | None = context.run
+    known: KnownExecutionState | None = plan.known_state
+    found: list[str] = []
+    while run and run.parent_run_id and _resumes(run, known):
+        found.append(run.parent_run_id)
+        run = context.instance.get_run_by_id(run.parent_run_id)
+        known = _known_state(context.instance, run) if run else None
+    return found
+
+
+def _resumes(run: dg.DagsterRun, known: KnownExecutionState | None) -> bool:
+    """Tell whether a run is a re-execution from failure.
+
+    The UI and run retries tag such a run; Dagster's Python API only gives its plan what the parent
+    run has known.
+    """
+    tagged = any(run.tags.get(tag) == "true" for tag in _RESUMES)
+    return tagged or bool(known and known.parent_state)
+
+
+def _known_state(instance: dg.DagsterInstance, run: dg.DagsterRun) -> KnownExecutionState | None:
+    """Return what the plan of a run was given, where that has to be known."""
+    plan = run.execution_plan_snapshot_id
+    if plan is None or not run.parent_run_id or any(tag in run.tags for tag in _RESUMES):
         return None
-    known = step.plan_data.execution_plan.known_state
-    resumes = context.run.is_resume_retry or (known and known.parent_state)
-    return context.run.parent_run_id if resumes else None
+    return instance.get_execution_plan_snapshot(plan).initial_known_state
 
 
 def materialized_in(
-    context: dg.OpExecutionContext, run_id: str
+    context: dg.OpExecutionContext, *run_ids: str
 ) -> dict[dg.AssetKey, dg.AssetMaterialization]:
-    """Return what this step has materialized in a run, the last event of each asset."""
-    key = step_key(context)
-    entries = context.instance.all_logs(run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION)
+    """Return what this step has materialized in some runs, oldest first: the last of each asset."""
+    key, kind = step_key(context), dg.DagsterEventType.ASSET_MATERIALIZATION
+    entries = [entry for run in run_ids for entry in context.instance.all_logs(run, of_type=kind)]
     found = [entry.asset_materialization for entry in entries if entry.step_key == key]
     return {event.asset_key: event for event in found if event}
 

@@ -102,15 +102,18 @@ class DltEventIterator(Iterator[T], Generic[T]):
                 events.close()
 
     def _with_row_counts(self) -> Generator[T, None, None]:
-        for event in self._events:
-            key = event.asset_key
-            # The kind of an event stays what it was.
-            counted = key and self._loaded.get(key)
-            yield (
-                cast("T", _with_metadata(event, self._row_count(event, counted)))
-                if counted
-                else event
-            )
+        try:
+            for event in self._events:
+                key = event.asset_key
+                # The kind of an event stays what it was.
+                counted = key and self._loaded.get(key)
+                yield (
+                    cast("T", _with_metadata(event, self._row_count(event, counted)))
+                    if counted
+                    else event
+                )
+        finally:
+            self.close()
 
     def _row_count(self, event: DltEventType, resources: Sequence[ResourceFacts]) -> dict[str, int]:
         context = op_context(self._context)

@@ -1,7 +1,7 @@
 """`DagsterDltResource`: runs a dlt pipeline and reports what it loaded."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -124,8 +124,10 @@ class DagsterDltResource(dg.ConfigurableResource[Any]):
                 translator=dagster_dlt_translator,
             )
             execution = self._execution(context, binding, options)
+            events = execution.events()
+            execution.call.begins(events)
             return DltEventIterator(
-                execution.events(), context, binding.pipeline, execution.loaded, execution.executed
+                events, context, binding.pipeline, execution.loaded, execution.executed
             )
 
         return shielded(begin)
@@ -138,7 +140,6 @@ class DagsterDltResource(dg.ConfigurableResource[Any]):
             parking, directory = Parking.at(directory), None
         op = op_context(context)
         retry = _dagster.retry_number(op) > 0
-        parent = _dagster.resumed_run(op)
         call = Call.of(op, binding.resources.keys())
         left = [name for name, spec in binding.specs.items() if not call.was_made(spec.key)]
         window = _dagster.window_of(op)
@@ -157,7 +158,7 @@ class DagsterDltResource(dg.ConfigurableResource[Any]):
             window=window,
             declared=binding.declared,
             covers_all=_dagster.covers_all_partitions(op),
-            earlier_runs=frozenset(filter(None, [op.run_id, parent])),
+            earlier_runs=call.resumed | {op.run_id},
             # Only asked for when it is to be known: a test's context makes an instance then.
             is_over=lambda run_id: _dagster.is_over(op.instance, run_id),
             base=Path(directory) if directory else None,
@@ -165,7 +166,7 @@ class DagsterDltResource(dg.ConfigurableResource[Any]):
             on_pending=self.on_pending,
             decompose=self.decompose,
             max_workers=self.max_workers,
-            is_retry=retry or parent is not None,
+            is_retry=retry or bool(call.resumed),
         )
         check_partition(plan)
         return _Execution(context, binding, plan, call)
@@ -209,7 +210,7 @@ class _Execution:
     #: The pipelines that were executed.
     executed: list[Pipeline] = field(default_factory=list)
 
-    def events(self) -> Iterator[DltEventType]:
+    def events(self) -> Generator[DltEventType, None, None]:
         """Yield the events of the load. An error that leaves it tells no secrets."""
         try:
             yield from self._events()
@@ -235,7 +236,13 @@ class _Execution:
         if not self.plan.source.selected_resources:
             # Only asset checks are selected, or an earlier attempt has loaded everything.
             return
-        for report in stream(self._work, idle=QUIET, on_idle=self._warn):
+        op = op_context(self.context)
+        for report in stream(
+            self._work,
+            idle=QUIET,
+            on_idle=self._warn,
+            is_over=lambda: _dagster.has_failed(op),
+        ):
             if isinstance(report, Outcome):
                 yield from self._committed(report)
             else:

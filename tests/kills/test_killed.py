@@ -14,7 +14,13 @@ GAMES = [(cell, seed) for cell in CELLS for seed in seeds(2)]
 DANGEROUS = {
     "duckdb-kept": ["job committed:again", "job committed:retry", "completing:new"],
     "duckdb-lost": ["packed:again", "job noted:new", "completed:again", "reported:again"],
-    "postgres-kept": ["item:again", "job committed:new", "completed:again", "reporting:again"],
+    "postgres-kept": [
+        "marked:again",
+        "item:again",
+        "job committed:new",
+        "completed:again",
+        "reporting:again",
+    ],
     "postgres-lost": ["normalized:new", "job committed:again", "loaded:again"],
 }
 GAMES += [(cell, point) for cell in CELLS for point in DANGEROUS[str(cell)]]

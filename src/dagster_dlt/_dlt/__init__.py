@@ -19,7 +19,7 @@ from dagster_dlt._dlt.destinations import (
     schema_paths,
     with_credentials,
 )
-from dagster_dlt._dlt.facts import count_rows, load_facts, resource_facts, resources_in, row_counts
+from dagster_dlt._dlt.facts import count_rows, load_facts, resource_facts, row_counts
 from dagster_dlt._dlt.failures import can_be_resumed, comes_from_outside, failure_of, first_cause
 from dagster_dlt._dlt.given import as_pipeline, as_source, no_source
 from dagster_dlt._dlt.incrementals import (
@@ -30,7 +30,10 @@ from dagster_dlt._dlt.incrementals import (
     write_disposition_of,
 )
 from dagster_dlt._dlt.packages import (
+    finish_endings,
     finish_package,
+    label_of,
+    label_package,
     normalized_packages,
     remember_schemas,
     stores_below,
@@ -108,6 +111,7 @@ __all__ = [
     "existing_tables",
     "failure_of",
     "file_of",
+    "finish_endings",
     "finish_package",
     "first_cause",
     "function_of",
@@ -118,6 +122,8 @@ __all__ = [
     "is_stopped",
     "keeps_rows_by_load",
     "knows_its_load",
+    "label_of",
+    "label_package",
     "leaving_active_pipeline",
     "lineage",
     "load_facts",
@@ -134,7 +140,6 @@ __all__ = [
     "remember_secrets",
     "resource_facts",
     "resource_of",
-    "resources_in",
     "resources_of_table",
     "restored_load",
     "root_resource_name",

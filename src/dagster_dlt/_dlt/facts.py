@@ -10,7 +10,7 @@ from dlt.extract import DltResource
 from dlt.pipeline.pipeline import Pipeline
 
 from dagster_dlt._dlt.destinations import location_of
-from dagster_dlt._dlt.schemas import nested_tables, root_of, root_tables
+from dagster_dlt._dlt.schemas import nested_tables, root_tables
 from dagster_dlt._facts import Column, LoadFacts, ResourceFacts, Table
 from dagster_dlt._redaction import redacted
 
@@ -49,19 +49,6 @@ def row_counts(pipeline: Pipeline) -> dict[str, int]:
     trace = pipeline.last_trace
     normalized = trace.last_normalize_info if trace else None
     return dict(normalized.row_counts) if normalized else {}
-
-
-def resources_in(info: LoadInfo, pipeline: Pipeline) -> set[str]:
-    """Return the names of the resources that have a load job in the packages of `info`."""
-    found: set[str] = set()
-    for package in info.load_packages:
-        tables = pipeline.schemas[package.schema_name].tables
-        for jobs in package.jobs.values():
-            for job in jobs:
-                root = root_of(tables, job.job_file_info.table_name)
-                if root and (name := root.get("resource")):
-                    found.add(name)
-    return found
 
 
 def resource_facts(

@@ -22,7 +22,7 @@ from dagster_dlt.errors import PendingPackagesError
 from dagster_dlt.loading.leases import Lease
 from dagster_dlt.loading.ledger import Entry, Ledger
 from dagster_dlt.loading.outcome import Report
-from dagster_dlt.loading.package import Package
+from dagster_dlt.loading.package import Label, Package
 from dagster_dlt.loading.partitions import read_as_a_whole
 from dagster_dlt.loading.pipeline import fresh
 from dagster_dlt.loading.plan import Plan
@@ -62,11 +62,18 @@ class Delivery:
         """Ask the ledger anew when its entries are wanted next."""
         vars(self).pop("entries", None)
 
-    def pipeline(self, room: Path) -> Pipeline:
-        """Return a fresh pipeline that works in `room`, and can be stopped."""
+    def pipeline(self, room: Path, label: Label | None = None) -> Pipeline:
+        """Return a fresh pipeline that works in `room`, and can be stopped.
+
+        Args:
+            room: The directory.
+            label: What is written down in a package that it extracts.
+        """
         _dlt.raise_if_stopped()
         pipeline = fresh(self.plan.given, self.plan.options, room)
-        pipeline.collector = Progress(self.plan.given.collector, self.report)
+        pipeline.collector = Progress(
+            self.plan.given.collector, self.report, on_extract=label.stick if label else None
+        )
         _dlt.watch(pipeline)
         return pipeline
 
@@ -171,7 +178,8 @@ class Delivery:
             load_id=package.load_id,
             pipeline=self.plan.given.pipeline_name,
             loader=self.plan.loader,
-            resources=known.resources if known else self._resources_of(package, source),
+            builder=package.label.run_id,
+            resources=known.resources if known else package.label.resources,
             chains=tuple(known_rows),
             staged=package.staged,
             # What an earlier process built was counted by it.
@@ -188,12 +196,6 @@ class Delivery:
             return entry
         whole = read_as_a_whole(source, self.plan)
         return superseding(entry, package, whole, self.ledger, self.log)
-
-    def _resources_of(self, package: Package, source: DltSource) -> tuple[str, ...]:
-        if package.schema.name == source.schema.name:
-            # Those that feed others have cursors too, selected or not.
-            return tuple(sorted({each.name for each in source.resources.extracted}))
-        return tuple(sorted(package.resources))
 
     def _without(
         self, error: PipelineStepFailed, pipeline: Pipeline, source: DltSource

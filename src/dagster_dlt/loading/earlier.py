@@ -35,6 +35,7 @@ class Earlier:
             pipeline = self.delivery.pipeline(room)
             with _dlt.active(pipeline):
                 try:
+                    _dlt.finish_endings(pipeline)
                     if pipeline.has_pending_data:
                         done, failed = self._finish(pipeline, room)
                         finished |= done
@@ -94,15 +95,23 @@ class Earlier:
             return self.delivery.send(pipeline, self.delivery.plan.source, failures)
 
     def _report(self, pipeline: Pipeline, info: LoadInfo, pending: Collection[str]) -> set[str]:
-        """Return the resources that were loaded, and tell of them where nobody will otherwise."""
-        plan = self.delivery.plan
-        noted = [self.delivery.noted[each] for each in pending if each in self.delivery.noted]
-        names = _dlt.resources_in(info, pipeline) & _dlt.selected_resources(plan.source).keys()
+        """Tell of what earlier attempts have built, and was loaded now; return its names.
+
+        What another run has built nobody waits for here, and what is new since is to be extracted.
+        """
+        plan, noted = self.delivery.plan, self.delivery.noted
+        entries = [
+            noted[each]
+            for each in pending
+            if plan.is_retry and each in noted and noted[each].is_built_by(plan.earlier_runs)
+        ]
+        names = {name for entry in entries for name in entry.resources}
         # Failed now, or taken out of the package by the attempt that died.
-        names -= {name for entry in noted for name in entry.failed}
-        if plan.is_retry and names:
+        names -= {name for entry in entries for name in entry.failed}
+        names &= _dlt.selected_resources(plan.source).keys()
+        if names:
             # What the attempt that built a package has counted, it has noted in the ledger.
-            rows = {table: count for entry in noted for table, count in entry.rows.items()}
+            rows = {table: count for entry in entries for table, count in entry.rows.items()}
             source = plan.source.with_resources(*names)
             self.delivery.report(outcome_of(pipeline, source, info, rows or None))
         return names
@@ -169,7 +178,7 @@ class Earlier:
         wanted = _dlt.selected_resources(self.delivery.plan.source).keys() - set(done)
         reported: set[str] = set()
         for entry in self.delivery.entries.values():
-            own = entry.loader.run_id in self.delivery.plan.earlier_runs and (
+            own = entry.is_built_by(self.delivery.plan.earlier_runs) and (
                 (entry.loader.step, entry.loader.partition)
                 == (self.delivery.plan.loader.step, self.delivery.partition)
             )

@@ -9,7 +9,7 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
@@ -83,6 +83,8 @@ class Entry:
     loader: Loader
     #: Resources whose rows are in the package.
     resources: tuple[str, ...]
+    #: The run that has built the package, which another one may have found and loaded.
+    builder: str = ""
     #: Tables that a dead load's rows have to be taken out of.
     chains: tuple[Chain, ...] = ()
     #: Outermost tables that are written to staging tables first.
@@ -105,6 +107,10 @@ class Entry:
     started_at: float = 0.0
     beat_at: float = 0.0
 
+    def is_built_by(self, run_ids: Collection[str]) -> bool:
+        """Tell whether one of some runs has built the package, or if nobody knows, loaded it."""
+        return (self.builder or self.loader.run_id) in run_ids
+
     @property
     def is_taken_back(self) -> bool:
         """Whether its rows are gone, or about to be, so that it has to be loaded from the start."""
@@ -116,6 +122,7 @@ class Entry:
         return json.dumps(
             {
                 "resources": self.resources,
+                "builder": self.builder,
                 "chains": _texts_of_chains(self.chains),
                 "staged": self.staged,
                 "staging": self.staging,
@@ -156,6 +163,7 @@ class Entry:
                 run_id, step, int(attempt), partition or None, _window_of(facts["window"])
             ),
             resources=tuple(facts["resources"]),
+            builder=facts.get("builder", ""),
             chains=_chains_of(facts["chains"]),
             staged=tuple(facts["staged"]),
             staging=facts["staging"],
@@ -333,16 +341,16 @@ class Ledger:
     # --- writing -------------------------------------------------------------------------------
 
     @contextmanager
-    def holding(self, load_id: str, timeout: float = -1) -> Iterator[None]:
+    def holding(self, load_id: str, *, wait: bool = True) -> Iterator[None]:
         """Keep others on this machine from taking a load for dead; may be nested.
 
         Raises:
-            filelock.Timeout: another process has it.
+            filelock.Timeout: another process has it, which is not to be waited for.
         """
         if load_id in self._held:
             yield
             return
-        with sign_of_life(load_id).given(timeout):
+        with sign_of_life(load_id).given(wait=wait):
             self._held.add(load_id)
             try:
                 yield
@@ -436,7 +444,7 @@ class Ledger:
         """
         load_id = entry.load_id
         try:
-            with self.holding(load_id, timeout=0):
+            with self.holding(load_id, wait=False):
                 if self._change(load_id, "loading", "undoing") not in _TAKEN_BACK:
                     return None
                 with self._connected():

@@ -11,6 +11,8 @@ from uuid import uuid4
 
 from filelock import FileLock, Timeout
 
+from dagster_dlt.loading.lock import acquire
+
 
 def machine() -> str:
     """Return what tells this machine from others: a word in its directory of temporary files.
@@ -35,21 +37,29 @@ class SignOfLife:
     path: Path
 
     @contextmanager
-    def given(self, timeout: float = -1) -> Iterator[None]:
-        """Hold the lock, and remove its file in the end."""
+    def given(self, *, wait: bool = True) -> Iterator[None]:
+        """Hold the lock, and remove its file in the end.
+
+        Raises:
+            filelock.Timeout: another process holds it, which is not to be waited for.
+        """
         lock = FileLock(self.path, mode=0o600, thread_local=False)
-        with lock.acquire(timeout=timeout):
-            try:
-                yield
-            finally:
-                # While it is held: whoever waits for it sees that the file is gone.
-                with suppress(OSError):
-                    self.path.unlink()
+        if wait:
+            acquire(lock)
+        else:
+            lock.acquire(timeout=0)
+        try:
+            yield
+        finally:
+            # While it is held: whoever waits for it sees that the file is gone.
+            with suppress(OSError):
+                self.path.unlink()
+            lock.release()
 
     def is_given(self) -> bool:
         """Tell whether a process of this machine holds the lock."""
         try:
-            with self.given(timeout=0):
+            with self.given(wait=False):
                 return False
         except Timeout:
             return True

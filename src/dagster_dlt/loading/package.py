@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Final
@@ -23,6 +23,18 @@ _ID: Final = re.compile(r"[\w+/=-]+")
 
 
 @dataclass(frozen=True)
+class Label:
+    """Who built a package, of what: of a resource without new rows nothing is to be seen in it."""
+
+    run_id: str
+    resources: tuple[str, ...]
+
+    def stick(self) -> None:
+        """Write it down in the package that is being extracted."""
+        _dlt.label_package(asdict(self))
+
+
+@dataclass(frozen=True)
 class Package:
     """One load package that is normalized and waits to be loaded."""
 
@@ -33,6 +45,14 @@ class Package:
     def schema(self) -> Schema:
         """The schema as it was when the package was built."""
         return self._packages.load_schema(self.load_id)
+
+    @cached_property
+    def label(self) -> Label:
+        """What its builder has said; of packages that others have built, what can be seen."""
+        known = _dlt.label_of(self.pipeline, self.load_id)
+        if not known:
+            return Label("", tuple(sorted(self.resources)))
+        return Label(known["run_id"], tuple(known["resources"]))
 
     @property
     def path(self) -> Path:

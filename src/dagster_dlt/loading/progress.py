@@ -24,6 +24,7 @@ class Progress(Collector):
         report: Takes a line.
         every: Seconds between two lines of one stage, at least.
         clock: Seconds that only go up.
+        on_extract: Called when dlt begins to extract, where its context is the package's.
     """
 
     def __init__(
@@ -33,11 +34,13 @@ class Progress(Collector):
         *,
         every: float = 10.0,
         clock: Callable[[], float] = time.monotonic,
+        on_extract: Callable[[], None] | None = None,
     ) -> None:
         self._inner = inner
         self._report = report
         self._every = every
         self._clock = clock
+        self._on_extract = on_extract
         self.step = ""
         self._began = self._last = clock()
         self._rows: dict[str, int] = {}
@@ -94,6 +97,8 @@ class Progress(Collector):
     def _start(self, step: str) -> None:
         _dlt.raise_if_stopped()
         self._inner(step).__enter__()
+        if self._on_extract and step.startswith("Extract"):
+            self._on_extract()
         self._began = self._last = self._clock()
         self._rows, self._done, self._total = {}, {}, {}
 

@@ -27,6 +27,7 @@ from dagster_dlt.loading.leases import Lease, lease
 from dagster_dlt.loading.ledger import Ledger, ledger_of
 from dagster_dlt.loading.load_ids import add_load_ids
 from dagster_dlt.loading.outcome import Report, count_rows_of_shared_tables, outcome_of
+from dagster_dlt.loading.package import Label
 from dagster_dlt.loading.parking import claim_parked
 from dagster_dlt.loading.partitions import bound_cursors
 from dagster_dlt.loading.pipeline import fresh
@@ -225,7 +226,11 @@ class _Load:
 
     def _load(self, source: DltSource, room: Path) -> list[ResourceFailure]:
         # What is added to the resources below is for this load only.
-        source, pipeline = source.clone(), self.delivery.pipeline(room)
+        source = source.clone()
+        # Those that feed others have cursors too, selected or not.
+        names = tuple(sorted({each.name for each in source.resources.extracted}))
+        label = Label(self.delivery.plan.loader.run_id, names)
+        pipeline = self.delivery.pipeline(room, label)
         with _dlt.active(pipeline):
             if pipeline.config.restore_from_destination and pipeline.destination:
                 with self.delivery.turn:

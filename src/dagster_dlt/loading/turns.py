@@ -5,13 +5,13 @@ file one after the other, across threads and processes.
 """
 
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 
 from dlt.pipeline.pipeline import Pipeline
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
 from dagster_dlt import _dlt
+from dagster_dlt.loading.lock import acquire
 
 
 class Turn:
@@ -31,19 +31,11 @@ class Turn:
         """Wait until nobody else has the file open."""
         if self._lock is None:
             return
-        try:
-            self._lock.acquire(timeout=0)
-        except Timeout:
-            if self._on_wait and self._file:
-                self._on_wait(self._file)
-            self._wait(self._lock)
+        acquire(self._lock, self._tell)
 
-    def _wait(self, lock: FileLock) -> None:
-        while True:
-            _dlt.raise_if_stopped()
-            with suppress(Timeout):
-                lock.acquire(timeout=1)
-                return
+    def _tell(self) -> None:
+        if self._on_wait and self._file:
+            self._on_wait(self._file)
 
     def __exit__(self, *_error: object) -> None:
         """Let the next one have it."""

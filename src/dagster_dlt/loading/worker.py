@@ -33,6 +33,7 @@ def stream(
     *,
     idle: float,
     on_idle: Callable[[float], None],
+    is_over: Callable[[], bool] = bool,
 ) -> Iterator[T]:
     """Run `work` in a thread and yield what it hands over, as soon as it does.
 
@@ -46,13 +47,20 @@ def stream(
         idle: Seconds without anything handed over after which `on_idle` is called, again and
             again.
         on_idle: Takes the seconds since something was handed over.
+        is_over: Tells whether nobody will read any more, although the iterator is not closed: what
+            an exception holds in a variable is not. Asked when something is handed over.
     """
     handed: SimpleQueue[T | _Ended] = SimpleQueue()
+
+    def hand_over(item: T) -> None:
+        if is_over():
+            stop.ask()
+        handed.put(item)
 
     def body() -> None:
         error: BaseException | None = None
         try:
-            work(handed.put)
+            work(hand_over)
         except BaseException as raised:  # noqa: BLE001 - raised again in the thread that reads
             error = raised
         handed.put(_Ended(error))

@@ -13,10 +13,12 @@ from hashlib import sha256
 from itertools import count
 from pathlib import Path
 from typing import Final
+from uuid import uuid4
 
 from filelock import FileLock, Timeout
 
 from dagster_dlt.errors import PackagesLeftBehindError
+from dagster_dlt.loading.lock import acquire
 
 #: Seconds after which the directory of a failed load is removed: a week.
 RETENTION: Final = 7 * 24 * 3600
@@ -24,6 +26,8 @@ RETENTION: Final = 7 * 24 * 3600
 FOLDER: Final = ".dagster"
 #: File in a workspace that says what it is about.
 _ABOUT: Final = "about.json"
+#: How the names of directories begin that are being removed.
+_GONE: Final = ".gone-"
 #: How the names of directories begin that keep state between runs.
 _STATE: Final = "state-"
 
@@ -117,7 +121,7 @@ class Workspace:
     def clear(self, room: Path) -> None:
         """Remove a room in which nothing waits, with the state that a dead load left in it."""
         if not self.permanent:
-            shutil.rmtree(room, ignore_errors=True)
+            _discard(room)
 
     def leave(self) -> None:
         """Remove what is not kept."""
@@ -153,6 +157,7 @@ def claim(base: Path, scope: Scope, run_id: str = "") -> Iterator[Workspace]:
             if not free:
                 continue
             _make(path)
+            _sweep(path)
             about = Origin(scope.place, scope.dataset, scope.step, scope.partition, run_id)
             (path / _ABOUT).touch(mode=0o600)
             (path / _ABOUT).write_text(json.dumps(asdict(about)), encoding="utf-8")
@@ -175,11 +180,7 @@ def claim_permanent(path: Path, pipeline: str, on_wait: Callable[[], None]) -> I
     if not path.is_dir():  # dlt's own directory stays as it is
         _make(path)
     lock = FileLock(path / f"{pipeline}.lock", mode=0o600)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        on_wait()
-        lock.acquire()
+    acquire(lock, on_wait)
     try:
         yield Workspace(path, permanent=True)
     finally:
@@ -250,12 +251,13 @@ def _adopt_siblings(parent: Path, scope: Scope, path: Path) -> None:
 
 def _remove_old(parent: Path) -> None:
     oldest = time.time() - RETENTION
+    _sweep(parent)
     for path in _folders(parent):
         if path.name.startswith(_STATE):
             continue
         with suppress(OSError), _if_free(path) as free:
             if free and path.stat().st_mtime < oldest:
-                shutil.rmtree(path, ignore_errors=True)
+                _discard(path)
 
 
 @contextmanager
@@ -275,6 +277,20 @@ def _if_free(path: Path, file: Path | None = None) -> Iterator[bool]:
             with suppress(OSError):
                 Path(lock.lock_file).unlink()
         lock.release()
+
+
+def _discard(folder: Path) -> None:
+    """Remove a folder such that no half of it is found when this process dies meanwhile."""
+    gone = folder.with_name(f"{_GONE}{uuid4().hex}")
+    with suppress(OSError):  # it is not there
+        folder.rename(gone)
+    shutil.rmtree(gone, ignore_errors=True)
+
+
+def _sweep(path: Path) -> None:
+    """Remove what is left of folders whose removal was begun."""
+    for gone in path.glob(f"{_GONE}*"):
+        shutil.rmtree(gone, ignore_errors=True)
 
 
 def _folders(path: Path) -> list[Path]:
