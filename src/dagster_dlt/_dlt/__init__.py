@@ -73,7 +73,7 @@ from dagster_dlt._dlt.states import (
     states_after,
     write_state_row,
 )
-from dagster_dlt._dlt.stopping import Stop, is_stopped, pause, raise_if_stopped, watch
+from dagster_dlt._dlt.stopping import Stop, is_stopped, pause, raise_if_stopped, watch, when_left
 from dagster_dlt._dlt.tables import (
     before_merges,
     can_take_rows_back,
@@ -160,6 +160,7 @@ __all__ = [
     "table_name",
     "transaction",
     "watch",
+    "when_left",
     "with_credentials",
     "with_private_staging",
     "write_disposition_of",

@@ -3,6 +3,7 @@
 import signal
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import CancelledError
 from concurrent.futures import thread as futures_of_threads
 from contextlib import suppress
@@ -52,6 +53,7 @@ class Stop:
         self._lock = threading.RLock()
         self._pipelines: WeakSet[Pipeline] = WeakSet()
         self._clients: WeakSet[SqlClientBase[Any]] = WeakSet()
+        self._when_left: list[Callable[[], object]] = []
 
     def enter(self) -> None:
         """Let the code that runs in this context from now on belong to the load."""
@@ -92,6 +94,10 @@ class Stop:
             with self._lock:
                 self._clients.add(client.sql_client)
 
+    def when_left(self, do: Callable[[], object]) -> None:
+        """Remember what to do once nobody waits for the load any more; it must not fail."""
+        self._when_left.append(do)
+
     def cancel_statements(self) -> None:
         """Cancel what the destination does for the load right now, where the driver offers that.
 
@@ -112,6 +118,8 @@ class Stop:
         threads of every pool all the same; not for these.
         """
         self._left.set()
+        for do in self._when_left:
+            do()
         prefix = f"dlt-pool-{thread.ident}-"
         for each in threading.enumerate():
             if each.name.startswith(prefix):
@@ -164,6 +172,13 @@ def raise_if_stopped(*, waits: bool = False) -> None:
     stop = _STOP.get()
     if stop is not None and (stop.left if waits else stop.asked):
         raise CancelledError
+
+
+def when_left(do: Callable[[], object]) -> None:
+    """Do something once nobody waits any more for the load that this code belongs to."""
+    stop = _STOP.get()
+    if stop is not None:
+        stop.when_left(do)
 
 
 def pause(seconds: float) -> None:

@@ -78,6 +78,8 @@ def lease(
         status="lease",
     )
     with ledger.living(entry) as noted:
+        # It sends nothing from then on, and may take for ever to notice.
+        _dlt.when_left(lambda: ledger.let_go(noted))
         try:
             queue = _Queue(ledger, noted, log)
             has_waited = bool(queue.before_me())

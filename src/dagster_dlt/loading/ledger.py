@@ -20,7 +20,7 @@ from dlt.common.schema import Schema
 from dlt.destinations.exceptions import DatabaseException, DatabaseUndefinedRelation
 from dlt.destinations.job_client_impl import SqlJobClientBase
 from dlt.pipeline.pipeline import Pipeline
-from filelock import Timeout
+from filelock import FileLock, Timeout
 
 from dagster_dlt import _dlt
 from dagster_dlt._facts import Chain, Window
@@ -217,7 +217,7 @@ class Ledger:
             for name in ("load_id", "inserted_at")
         )
         #: Loads of this process whose sign of life is given.
-        self._held: set[str] = set()
+        self._held: dict[str, FileLock] = {}
 
     @contextmanager
     def _connected(self) -> Iterator[None]:
@@ -350,12 +350,17 @@ class Ledger:
         if load_id in self._held:
             yield
             return
-        with sign_of_life(load_id).given(wait=wait):
-            self._held.add(load_id)
+        with sign_of_life(load_id).given(wait=wait) as lock:
+            self._held[load_id] = lock
             try:
                 yield
             finally:
-                self._held.discard(load_id)
+                del self._held[load_id]
+
+    def let_go(self, entry: Entry) -> None:
+        """Let others take an entry of this process for that of a dead one."""
+        if lock := self._held.get(entry.load_id):
+            lock.release()
 
     @contextmanager
     def loading(self, entry: Entry, log: logging.Logger) -> Iterator[Entry]:

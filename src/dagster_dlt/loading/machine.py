@@ -37,7 +37,7 @@ class SignOfLife:
     path: Path
 
     @contextmanager
-    def given(self, *, wait: bool = True) -> Iterator[None]:
+    def given(self, *, wait: bool = True) -> Iterator[FileLock]:
         """Hold the lock, and remove its file in the end.
 
         Raises:
@@ -49,7 +49,7 @@ class SignOfLife:
         else:
             lock.acquire(timeout=0)
         try:
-            yield
+            yield lock
         finally:
             # While it is held: whoever waits for it sees that the file is gone.
             with suppress(OSError):
