@@ -59,13 +59,13 @@ def with_credentials(
     return Destination.from_reference(destination, credentials=credentials)
 
 
-def location_of(pipeline: Pipeline) -> Location:
+def location_of(pipeline: Pipeline, schema: Schema | None = None) -> Location:
     """Return where `pipeline` writes, as far as it is known without opening a connection.
 
     The dataset is named as the destination names it. Whatever cannot be known, because there is
     no destination, no credentials or no driver, is left out.
     """
-    schema = any_schema(pipeline)
+    schema = schema or any_schema(pipeline)
     try:
         client = client_of(pipeline, schema)
     except Exception as error:  # noqa: BLE001 - descriptive only; drivers raise what they like

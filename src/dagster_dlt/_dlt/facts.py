@@ -18,9 +18,14 @@ from dagster_dlt._redaction import redacted
 _PLAIN_COLUMN_PROPERTIES = frozenset({"name", "data_type", "nullable", "unique", "description"})
 
 
-def load_facts(pipeline: Pipeline, info: LoadInfo | None) -> LoadFacts:
-    """Copy what `info` says of the load as a whole; None stands for one of a dead process."""
-    location, trace = location_of(pipeline), pipeline.last_trace
+def load_facts(
+    pipeline: Pipeline, info: LoadInfo | None, schema: Schema | None = None
+) -> LoadFacts:
+    """Copy what `info` says of the load as a whole; None stands for one of a dead process.
+
+    dlt reads a schema from the disk whenever it is asked for one: `schema` is at hand, or not.
+    """
+    location, trace = location_of(pipeline, schema), pipeline.last_trace
     if info is None:
         destination = pipeline.destination
         return LoadFacts(

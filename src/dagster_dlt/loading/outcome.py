@@ -45,7 +45,7 @@ def outcome_of(
     """
     schema = pipeline.schemas[source.schema.name]
     return Outcome(
-        load=_dlt.load_facts(pipeline, info),
+        load=_dlt.load_facts(pipeline, info, schema),
         resources={
             name: _dlt.resource_facts(
                 resource, schema, info, rows=rows, own_rows=(own_rows or {}).get(name)
