@@ -2,9 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import dagster as dg
+
+# The function behind an op, which says what its argument `config` is; a context has only values.
+from dagster._core.definitions.decorators.op_decorator import DecoratedOpFunction
 
 # What a context answers with where it has no step, which `dagster` does not export.
 from dagster._core.errors import DagsterInvalidPropertyError
@@ -116,6 +119,18 @@ def loads_several_partitions(context: dg.OpExecutionContext) -> bool:
         return False
 
 
+def op_config(context: dg.OpExecutionContext, kind: type[dg.Config]) -> Mapping[str, Any] | None:
+    """Return the config of the op, with defaults, where its function takes it as a `kind`."""
+    function = context.op_def.compute_fn
+    if not isinstance(function, DecoratedOpFunction) or not function.has_config_arg():
+        return None
+    taken = function.get_config_arg().annotation
+    if not (isinstance(taken, type) and issubclass(taken, kind)):
+        return None
+    values: Mapping[str, Any] = context.op_config or {}
+    return values
+
+
 def step_key(context: dg.OpExecutionContext) -> str:
     """Return the key of the step; for a direct call the name of the op."""
     try:
@@ -126,12 +141,17 @@ def step_key(context: dg.OpExecutionContext) -> str:
 
 def partition_of(context: dg.OpExecutionContext) -> str | None:
     """Return the key of the run's partition, or its range of keys."""
-    if context.has_partition_key:
-        return context.partition_key
+    if key := single_partition_of(context):
+        return key
     if loads_several_partitions(context):
         keys = context.partition_key_range
         return f"{keys.start}...{keys.end}"
     return None
+
+
+def single_partition_of(context: dg.OpExecutionContext) -> str | None:
+    """Return the key of the run's partition, if it has exactly one."""
+    return context.partition_key if context.has_partition_key else None
 
 
 def resumed_run(context: dg.OpExecutionContext) -> str | None:

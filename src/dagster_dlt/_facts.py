@@ -70,6 +70,35 @@ class Home:
 
 
 @dataclass(frozen=True)
+class Window:
+    """A stretch of time: from `start` on, and before `end`. Both know their time zone."""
+
+    start: datetime
+    end: datetime
+
+
+@dataclass(frozen=True)
+class Limit:
+    """Where to stop reading each resource, in dlt's terms."""
+
+    max_items: int | None = None
+    #: Seconds.
+    max_time: float | None = None
+    #: Whether rows are counted rather than what a resource yields, often a page.
+    count_rows: bool = False
+
+
+@dataclass(frozen=True)
+class Drops:
+    """What a refresh takes away."""
+
+    #: Tables that are dropped, or emptied, as far as they have data.
+    tables: tuple[str, ...] = ()
+    #: `<resource>.<cursor>` of the cursors that are forgotten; `<resource>` for other state.
+    cursors: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class LoadFacts:
     """What one load did as a whole."""
 

@@ -28,6 +28,7 @@ from dagster_dlt._dlt.packages import (
     remember_schemas,
     stores_below,
 )
+from dagster_dlt._dlt.refresh import dropped_by, extracted_names, has_all_resources
 from dagster_dlt._dlt.schemas import (
     adds_rows,
     chains_of,
@@ -72,6 +73,7 @@ from dagster_dlt._dlt.tables import (
     transaction,
     with_private_staging,
 )
+from dagster_dlt._dlt.workers import with_workers
 
 __all__ = [
     "AnySource",
@@ -93,12 +95,15 @@ __all__ = [
     "create_table",
     "destination_name",
     "docstring",
+    "dropped_by",
     "existing_tables",
+    "extracted_names",
     "failure_of",
     "file_of",
     "finish_package",
     "first_cause",
     "function_of",
+    "has_all_resources",
     "has_packages",
     "home_of",
     "is_appended",
@@ -141,5 +146,6 @@ __all__ = [
     "watch",
     "with_credentials",
     "with_private_staging",
+    "with_workers",
     "write_state_row",
 ]

@@ -148,6 +148,7 @@ class Delivery:
             # What an earlier process built was counted by it.
             rows=(known and known.rows) or _dlt.row_counts(package.pipeline),
             failed=known.failed if known else (),
+            refresh=package.refresh,
         )
 
     def _resources_of(self, package: Package, source: DltSource) -> tuple[str, ...]:

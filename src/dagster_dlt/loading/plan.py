@@ -1,7 +1,7 @@
 """What a run is asked to do: dlt's own options, checked before anything is read or written."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypedDict
 
@@ -13,6 +13,7 @@ from dlt.extract import DltSource
 from dlt.pipeline.pipeline import Pipeline
 
 from dagster_dlt import _dlt
+from dagster_dlt._facts import Limit, Window
 from dagster_dlt.errors import UnknownRunOptionError
 from dagster_dlt.loading.ledger import Loader
 from dagster_dlt.loading.parking import Parking
@@ -105,6 +106,9 @@ class Plan:
         decompose: How to divide the run.
         max_workers: How many parts are loaded side by side, at most.
         is_retry: The step was tried before in this run, and `source` is what is left of it.
+        window: The time to load; None where cursors decide.
+        limit: Where to stop reading each resource.
+        workers: Workers by stage (`extract`, `normalize`, `load`) in place of dlt's configuration.
     """
 
     given: Pipeline
@@ -119,3 +123,12 @@ class Plan:
     decompose: Decompose = "none"
     max_workers: int = 4
     is_retry: bool = False
+    window: Window | None = None
+    limit: Limit | None = None
+    workers: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def refresh(self) -> TRefreshMode | None:
+        """The refresh mode, of the run or of the pipeline."""
+        mode: TRefreshMode | None = self.options.get("refresh") or self.given.refresh
+        return mode
