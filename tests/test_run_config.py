@@ -22,7 +22,7 @@ from dagster_dlt import (
 )
 from dagster_dlt._facts import Window
 from dagster_dlt.errors import ResourceNotSelectedError, RunConfigError
-from sources import outage, query
+from sources import one, outage, query
 
 
 @dlt.source(name="shop")
@@ -346,13 +346,13 @@ def meeting(tables=2):
 
 
 def test_workers_of_extract_are_chosen_whatever_dlt_is_configured_to(pipeline, monkeypatch):
-    monkeypatch.setenv("EXTRACT__WORKERS", "1")
+    monkeypatch.setenv("SHOP__EXTRACT__WORKERS", "1")
 
     assert run(one_line(meeting(), pipeline), {"workers": {"extract": 2}}).success
 
 
 def test_workers_of_load_are_chosen_whatever_dlt_is_configured_to(make_pipeline, monkeypatch):
-    monkeypatch.setenv("LOAD__WORKERS", "1")
+    monkeypatch.setenv("SHOP__LOAD__WORKERS", "1")
     meet = threading.Barrier(2)
 
     @dlt.destination(skip_dlt_columns_and_tables=True)
@@ -366,7 +366,7 @@ def test_workers_of_load_are_chosen_whatever_dlt_is_configured_to(make_pipeline,
 
 
 def test_workers_of_normalize_are_chosen_whatever_dlt_is_configured_to(pipeline, monkeypatch):
-    monkeypatch.setenv("NORMALIZE__WORKERS", "2")
+    monkeypatch.setenv("SHOP__NORMALIZE__WORKERS", "2")
 
     def start(self):
         message = "no process is to be started"
@@ -446,17 +446,20 @@ def test_parts_do_not_drop_what_other_parts_have_loaded(pipeline, decompose):
     assert query(pipeline, "select count(*) from raw.prices") == [(2,)]
 
 
-def test_a_refresh_is_for_the_first_of_several_calls_only(pipeline):
-    run(one_line(shop(), pipeline))
+@pytest.mark.parametrize("chosen", [{"refresh": "drop_sources"}, {"write_disposition": "replace"}])
+def test_what_takes_rows_away_is_for_the_first_of_several_calls_only(pipeline, chosen):
+    def page(number):
+        return one("pages", [{"number": number}])
 
-    @dlt_assets(dlt_source=shop(), dlt_pipeline=pipeline, name="load")
+    @dlt_assets(dlt_source=page(0), dlt_pipeline=pipeline, name="load")
     def load(context: dg.AssetExecutionContext, dlt_resource: DagsterDltResource):
-        for until in (2, 5):
-            yield from dlt_resource.run(context=context, dlt_source=shop(until=until))
+        for number in (1, 2):
+            yield from dlt_resource.run(context=context, dlt_source=page(number))
 
-    run(load, {"refresh": "drop_sources"})
+    run(load)
+    run(load, chosen)
 
-    assert days(pipeline) == [1, 2, 3, 4, 5]
+    assert query(pipeline, "select number from raw.pages order by 1") == [(1,), (2,)]
 
 
 class Flaky:

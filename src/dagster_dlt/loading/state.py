@@ -37,8 +37,10 @@ def merge(pipeline: Pipeline, entries: Sequence[Entry], log: logging.Logger) -> 
     with pipeline.managed_state() as state:
         for entry in overlapping:
             if entry.load_id in rows:
-                names = set(entry.resources) - set(entry.failed)
-                take_over(state, rows[entry.load_id], names, forgets=entry.refresh is not None)
+                refreshed = entry.refresh is not None
+                # What failed has kept its cursor, unless a refresh had taken away what is behind.
+                names = set(entry.resources) - (set() if refreshed else set(entry.failed))
+                take_over(state, rows[entry.load_id], names, forgets=refreshed)
     added = _dlt.add_stored_tables(pipeline, client, [entry.load_id for entry in overlapping])
     log.debug("Merged the cursors of %d overlapping loads, and tables %s.", len(overlapping), added)
 
