@@ -122,6 +122,53 @@ def test_the_one_line_body_is_steered_from_the_launchpad_through_the_resource(pi
     assert query(pipeline, "select count(*) from raw.prices") == [(2,)]
 
 
+def test_what_the_code_sets_on_the_resource_stays_when_something_else_is_chosen(
+    pipeline, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("WORKSPACES", str(tmp_path / "workspaces"))
+    set_in_code = DagsterDltResource(
+        workspace_dir=dg.EnvVar("WORKSPACES"), decompose="serialize", limit=DltLimit(max_items=1)
+    )
+    assets = one_line(shop(pages=2), pipeline)
+
+    run(assets, {"resources": ["orders", "prices"]}, resource=set_in_code)
+    run(assets, {"decompose": "none", "refresh": "drop_data"}, resource=set_in_code)
+
+    assert query(pipeline, "select distinct page from raw.orders") == [(0,)]
+    assert query(pipeline, "select count(*) from raw._dlt_loads") == [(3,)]
+    assert (tmp_path / "workspaces").is_dir()
+
+
+def test_a_subclass_of_the_resource_keeps_the_resources_it_is_made_of(pipeline):
+    class Team(dg.ConfigurableResource):
+        name: str = "none"
+
+    class TeamResource(DagsterDltResource):
+        team: Team
+        room: str = "none"
+
+    seen = []
+
+    @dlt_assets(dlt_source=shop(), dlt_pipeline=pipeline, name="load")
+    def load(context: dg.AssetExecutionContext, dlt_resource: TeamResource):
+        seen.append((dlt_resource.team.name, dlt_resource.room))
+        yield from dlt_resource.run(context=context)
+
+    team = Team.configure_at_launch()
+    dg.materialize(
+        [load],
+        resources={"team": team, "dlt_resource": TeamResource(team=team, room="north")},
+        run_config={
+            "resources": {
+                "team": {"config": {"name": "shop"}},
+                "dlt_resource": {"config": {"resources": ["prices"]}},
+            }
+        },
+    )
+
+    assert seen == [("shop", "north")]
+
+
 def test_a_function_that_takes_the_config_gets_it_without_passing_it_on(pipeline):
     result = run(with_config(shop(), pipeline), op={"resources": ["orders"]})
 
@@ -193,6 +240,16 @@ def test_config_of_another_class_is_left_alone_and_one_can_be_passed(pipeline):
     result = run(load, op={"dlt": {"resources": ["orders"]}})
 
     assert loaded(result) == ["orders"]
+
+
+def test_a_function_that_a_test_calls_itself_has_the_config_it_is_given(pipeline):
+    events = with_config(shop(), pipeline)(
+        dg.build_asset_context(),
+        config=DltRunConfig(resources=["orders"]),
+        dlt_resource=DagsterDltResource(),
+    )
+
+    assert [event.asset_key.path[-1] for event in events] == ["dlt_shop_orders"]
 
 
 def test_an_op_of_a_job_takes_the_config_too(pipeline):
@@ -688,6 +745,36 @@ def test_a_dry_run_tells_what_else_was_chosen(pipeline):
     assert told["packages"] == [["orders"], ["prices"]]
     assert told["workers"] == {"load": 1}
     assert told["resources"] == ["orders"]
+
+
+@pytest.mark.parametrize("where", ["files", "own directory"])
+def test_a_dry_run_touches_nothing_wherever_the_data_are(make_pipeline, tmp_path, where):
+    bucket = dlt.destinations.filesystem(bucket_url=(tmp_path / "bucket").as_uri())
+    destination = bucket if where == "files" else dlt.destinations.duckdb(":pipeline:")
+    assets = one_line(shop(), make_pipeline(destination=destination))
+    start = set(tmp_path.rglob("*"))
+
+    first = observed(run(assets, {"dry_run": True}))["dlt_shop_orders"]
+
+    assert set(tmp_path.rglob("*")) == start
+    assert "cursors" not in first
+    run(assets)
+    before = files(tmp_path)
+    second = observed(run(assets, {"dry_run": True}))["dlt_shop_orders"]
+    assert files(tmp_path) == before
+    assert second["cursors"] == {"orders.at": "3", "visits.at": "3"}
+
+
+def test_a_dry_run_names_what_is_parked_and_leaves_it_there(pipeline, tmp_path, monkeypatch):
+    parking = DagsterDltResource(workspace_dir=(tmp_path / "parking").as_uri())
+    outage(monkeypatch)
+    run(one_line(shop(), pipeline), resource=parking, raise_on_error=False)
+    before = files(tmp_path)
+
+    result = run(one_line(shop(), pipeline), {"dry_run": True}, resource=parking)
+
+    assert observed(result)["dlt_shop_orders"]["pending_packages"][-1].endswith(".tar.gz")
+    assert files(tmp_path) == before
 
 
 def test_a_dry_run_reads_a_state_that_only_a_disk_keeps(make_pipeline, tmp_path, monkeypatch):

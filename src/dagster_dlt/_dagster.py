@@ -131,6 +131,32 @@ def op_config(context: dg.OpExecutionContext, kind: type[dg.Config]) -> Mapping[
     return values
 
 
+def set_in_code(
+    context: dg.InitResourceContext, kind: type[dg.ConfigurableResource[Any]]
+) -> dict[str, Any]:
+    """Return the fields of a resource that the run's config says nothing of, as the code set them.
+
+    Where a run has config for a resource, Dagster gives the fields that are left out the values
+    that the class has, and forgets those that its object in the definitions has.
+    """
+    definition = context.resource_def
+    # The function is a method of that object, which nothing else leads to.
+    original = getattr(definition and definition.resource_fn, "__self__", None)
+    if context.run is None or not isinstance(original, kind):
+        return {}
+    run_config: Mapping[str, Any] = context.run.run_config
+    given = run_config.get("resources") or {}
+    chosen = [given.get(k) for k, v in context.all_resource_defs.items() if v is definition]
+    names = {name for each in chosen for name in (each or {}).get("config") or {}}
+    fields = type(original).model_fields.keys() - original.nested_resources.keys()
+    values = {name: getattr(original, name) for name in fields}
+    return {
+        name: value.get_value() if isinstance(value, dg.EnvVar) else value
+        for name, value in values.items()
+        if name not in names
+    }
+
+
 def step_key(context: dg.OpExecutionContext) -> str:
     """Return the key of the step; for a direct call the name of the op."""
     try:

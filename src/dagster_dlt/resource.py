@@ -82,6 +82,15 @@ class DagsterDltResource(dg.ConfigurableResource[Any], DltRunConfig):
     max_workers: PositiveInt = Field(default=4, description=description_of("max_workers"))
     dry_run: bool = Field(default=False, description=description_of("dry_run"))
 
+    @override
+    def create_resource(self, context: dg.InitResourceContext) -> Any:
+        """Return the resource with what was chosen for this run, and else with what the code says.
+
+        Args:
+            context: Context of the resource, which Dagster gives.
+        """
+        return self.model_copy(update=_dagster.set_in_code(context, DagsterDltResource))
+
     def run(
         self,
         context: RunContext,
@@ -141,7 +150,9 @@ class DagsterDltResource(dg.ConfigurableResource[Any], DltRunConfig):
                 translator=dagster_dlt_translator,
             )
             chosen = self._chosen(context, config)
-            narrowed = binding.narrowed(chosen.resources) if chosen.resources else binding
+            # Without assets only asset checks are selected, and nothing is loaded.
+            wanted = chosen.resources if binding.specs else None
+            narrowed = binding.narrowed(wanted) if wanted else binding
             kept = set() if chosen.dry_run else narrowed.resources.keys()
             _refuse_gaps(op_context(context), binding.resources.keys() - kept, chosen)
             binding = narrowed
