@@ -218,6 +218,27 @@ def test_a_day_that_is_materialized_again_is_there_once(days):
     assert found() == list(range(48))
 
 
+def test_calls_of_one_step_add_up_and_are_replaced_together(tmp_path):
+    pipeline = dlt.pipeline(
+        "shop",
+        pipelines_dir=str(tmp_path),
+        destination=dlt.destinations.duckdb(str(tmp_path / "warehouse.duckdb")),
+        dataset_name="raw",
+    )
+
+    @dg.asset(partitions_def=dg.StaticPartitionsDefinition(["a", "b"]))
+    def orders(context: dg.AssetExecutionContext, dlt_resource: DagsterDltResource):
+        for page in ("12", "34"):
+            yield from dlt_resource.run(context, shop(context.partition_key, page), pipeline)
+
+    for key in ("a", "b", "a"):
+        resources = {"dlt_resource": DagsterDltResource()}
+        assert dg.materialize([orders], partition_key=key, resources=resources).success
+
+    found = sorted(row[0] for row in query(pipeline, "select id from raw.orders"))
+    assert found == ["a1", "a2", "a3", "a4", "b1", "b2", "b3", "b4"]
+
+
 def test_a_range_replaces_the_days_in_it_and_no_others(days):
     materialize, found = days
     for day in ("2024-01-01", "2024-01-02", "2024-01-03"):

@@ -10,6 +10,7 @@ from dagster_dlt.dlt_event_iterator import DltEventIterator, DltEventType
 from dagster_dlt.errors import DagsterDltError
 from dagster_dlt.loading.plan import RunOptions
 from dagster_dlt.resource import DagsterDltResource
+from dagster_dlt.run_config import DltLimit, DltRunConfig, DltWindow, DltWorkers
 from dagster_dlt.translator import (
     DagsterDltTranslator,
     DagsterDltTranslatorSettings,
@@ -25,9 +26,13 @@ __all__ = [
     "DagsterDltTranslatorSettings",
     "DltEventIterator",
     "DltEventType",
+    "DltLimit",
     "DltLoadCollectionComponent",
     "DltLoadSpecModel",
     "DltResourceTranslatorData",
+    "DltRunConfig",
+    "DltWindow",
+    "DltWorkers",
     "ResourceAttributes",
     "RunOptions",
     "__version__",

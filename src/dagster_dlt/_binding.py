@@ -5,9 +5,9 @@ shows the text, a run finds the objects, and specs built by hand work like the d
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Generic, TypeVar
 
@@ -23,7 +23,12 @@ from dagster_dlt.constants import (
     META_KEY_SOURCE,
     META_KEY_TRANSLATOR,
 )
-from dagster_dlt.errors import NotARunContextError, ResourceNotInSourceError, UnboundRunError
+from dagster_dlt.errors import (
+    NotARunContextError,
+    ResourceNotInSourceError,
+    ResourceNotSelectedError,
+    UnboundRunError,
+)
 from dagster_dlt.translator import DagsterDltTranslator, DltResourceTranslatorData
 
 T = TypeVar("T")
@@ -137,6 +142,18 @@ class Binding:
         if missing:
             raise ResourceNotInSourceError(source.name, sorted(missing), list(source.resources))
         return cls(source, pipeline, translator, specs)
+
+    def narrowed(self, resources: Sequence[str]) -> "Binding":
+        """Return what is left when only some of the resources are loaded.
+
+        Raises:
+            ResourceNotSelectedError: one of them is not among those that are.
+        """
+        for name in resources:
+            if name not in self.specs:
+                raise ResourceNotSelectedError(self.source.name, name, list(self.specs))
+        specs = {name: spec for name, spec in self.specs.items() if name in resources}
+        return replace(self, specs=specs)
 
 
 def op_context(context: RunContext) -> dg.OpExecutionContext:

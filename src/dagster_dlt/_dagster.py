@@ -2,9 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import dagster as dg
+
+# The function behind an op, which says what its argument `config` is; a context has only values.
+from dagster._core.definitions.decorators.op_decorator import DecoratedOpFunction
 
 # What a context answers with where it has no step, which `dagster` does not export.
 from dagster._core.errors import DagsterInvalidPropertyError
@@ -132,6 +135,44 @@ def loads_several_partitions(context: dg.OpExecutionContext) -> bool:
         return False
 
 
+def op_config(context: dg.OpExecutionContext, kind: type[dg.Config]) -> Mapping[str, Any] | None:
+    """Return the config of the op, with defaults, where its function takes it as a `kind`."""
+    function = context.op_def.compute_fn
+    if not isinstance(function, DecoratedOpFunction) or not function.has_config_arg():
+        return None
+    taken = function.get_config_arg().annotation
+    if not (isinstance(taken, type) and issubclass(taken, kind)):
+        return None
+    values: Mapping[str, Any] = context.op_config or {}
+    return values
+
+
+def set_in_code(
+    context: dg.InitResourceContext, kind: type[dg.ConfigurableResource[Any]]
+) -> dict[str, Any]:
+    """Return the fields of a resource that the run's config says nothing of, as the code set them.
+
+    Where a run has config for a resource, Dagster gives the fields that are left out the values
+    that the class has, and forgets those that its object in the definitions has.
+    """
+    definition = context.resource_def
+    # The function is a method of that object, which nothing else leads to.
+    original = getattr(definition and definition.resource_fn, "__self__", None)
+    if context.run is None or not isinstance(original, kind):
+        return {}
+    run_config: Mapping[str, Any] = context.run.run_config
+    given = run_config.get("resources") or {}
+    chosen = [given.get(k) for k, v in context.all_resource_defs.items() if v is definition]
+    names = {name for each in chosen for name in (each or {}).get("config") or {}}
+    fields = type(original).model_fields.keys() - original.nested_resources.keys()
+    values = {name: getattr(original, name) for name in fields}
+    return {
+        name: value.get_value() if isinstance(value, dg.EnvVar) else value
+        for name, value in values.items()
+        if name not in names
+    }
+
+
 def step_key(context: dg.OpExecutionContext) -> str:
     """Return the key of the step; for a direct call the name of the op."""
     try:
@@ -142,12 +183,17 @@ def step_key(context: dg.OpExecutionContext) -> str:
 
 def partition_of(context: dg.OpExecutionContext) -> str | None:
     """Return the key of the run's partition, or its range of keys."""
-    if context.has_partition_key:
-        return context.partition_key
+    if key := single_partition_of(context):
+        return key
     if loads_several_partitions(context):
         keys = context.partition_key_range
         return f"{keys.start}{RANGE}{keys.end}"
     return None
+
+
+def single_partition_of(context: dg.OpExecutionContext) -> str | None:
+    """Return the key of the run's partition, if it has exactly one."""
+    return context.partition_key if context.has_partition_key else None
 
 
 def window_of(context: dg.OpExecutionContext) -> Window | None:

@@ -87,7 +87,7 @@ class Home:
 
 @dataclass(frozen=True)
 class Window:
-    """A stretch of time, with its start and without its end, in the time zone that both are in."""
+    """A stretch of time: from `start` on, and before `end`. Both know their time zone."""
 
     start: datetime
     end: datetime
@@ -116,6 +116,27 @@ class Cursor:
     #: It is moved by each load and kept in the pipeline's state. One that has an end, or that is
     #: not to be bounded from outside, the user bounds.
     is_live: bool
+
+
+@dataclass(frozen=True)
+class Limit:
+    """Where to stop reading each resource, in dlt's terms."""
+
+    max_items: int | None = None
+    #: Seconds.
+    max_time: float | None = None
+    #: Whether rows are counted rather than what a resource yields, often a page.
+    count_rows: bool = False
+
+
+@dataclass(frozen=True)
+class Drops:
+    """What a refresh takes away."""
+
+    #: Tables that are dropped, or emptied, as far as they have data.
+    tables: tuple[str, ...] = ()
+    #: `<resource>.<cursor>` of the cursors that are forgotten; `<resource>` for other state.
+    cursors: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,9 @@ META_KEY_INSPECT: Final = "dagster_dlt/inspect"
 #: On a failed step: URLs of the archives in which packages wait for another machine.
 META_KEY_PARKED: Final = "dagster_dlt/parked"
 
+#: On the observation of a dry run: what the run would do.
+META_KEY_DRY_RUN: Final = "dagster_dlt/dry_run"
+
 DAGSTER_TABLE_NAME: Final = "dagster/table_name"
 DAGSTER_STORAGE_KIND: Final = "dagster/storage_kind"
 DAGSTER_COLUMN_SCHEMA: Final = "dagster/column_schema"

@@ -25,6 +25,8 @@
     │   ├── SharedCursorError             a cursor that partitions would share
     │   ├── PartitionedReplaceError       a table that each partition would replace
     │   ├── CursorValueError              a value of a cursor that tells no time
+    │   ├── RunConfigError                choices for a run that cannot be kept, or not together
+    │   ├── ResourceNotSelectedError      a chosen resource that the run does not load
     │   ├── PendingPackagesError          packages of an earlier run, where they are not wanted
     │   ├── PackagesLeftBehindError       packages of dlt alone, whose cursors would move in
     │   ├── WorkspaceProtocolError        a workspace_dir whose filesystem is not installed
@@ -366,6 +368,36 @@ class UnknownRunOptionError(RunError, TypeError):
         return (
             f"run() got the unknown option {self.option!r}.{nearest(self.option, self.known)} "
             f"The options are those of dlt's Pipeline.run: {listed(self.known)}."
+        )
+
+
+class RunConfigError(RunError):
+    """Something was chosen for a run that cannot be done, or would lose rows."""
+
+    def __init__(self, field: str, problem: str, remedy: str) -> None:
+        self.field = field
+        self.problem = problem
+        self.remedy = remedy
+        super().__init__(field, problem, remedy)
+
+    def __str__(self) -> str:
+        return f"Run config: {self.field} {self.problem}. {self.remedy}."
+
+
+class ResourceNotSelectedError(RunError):
+    """The run config names a resource that is not among those that the run loads."""
+
+    def __init__(self, source_name: str, resource: str, known: Sequence[str]) -> None:
+        self.source_name = source_name
+        self.resource = resource
+        self.known = tuple(known)
+        super().__init__(source_name, resource, self.known)
+
+    def __str__(self) -> str:
+        return (
+            f"Run config: resources names {self.resource!r}, which this run does not load from "
+            f"source {self.source_name!r}.{nearest(self.resource, self.known)} "
+            f"It loads {listed(self.known)}: those whose assets are selected."
         )
 
 

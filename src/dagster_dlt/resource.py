@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -10,8 +11,8 @@ import dagster as dg
 from dlt.common.pipeline import LoadInfo
 from dlt.extract import DltResource
 from dlt.pipeline.pipeline import Pipeline
-from pydantic import PositiveInt
-from typing_extensions import Unpack
+from pydantic import Field, PositiveInt
+from typing_extensions import Unpack, override
 
 from dagster_dlt import _dagster, _dlt, metadata
 from dagster_dlt._binding import Binding, RunContext, check_context, op_context
@@ -19,28 +20,41 @@ from dagster_dlt._calls import Call
 from dagster_dlt._facts import ResourceFacts
 from dagster_dlt._redaction import RedactedLog, redacted, redacted_error, shielded
 from dagster_dlt.constants import (
+    META_KEY_DRY_RUN,
     META_KEY_FAILED_RESOURCES,
     META_KEY_INSPECT,
     META_KEY_PARKED,
     META_KEY_PIPELINES_DIR,
 )
 from dagster_dlt.dlt_event_iterator import DltEventIterator, DltEventType
-from dagster_dlt.errors import ResourcesFailedError
+from dagster_dlt.errors import ResourcesFailedError, RunConfigError
 from dagster_dlt.loading.ledger import Loader
 from dagster_dlt.loading.outcome import Outcome, Report
 from dagster_dlt.loading.parking import Parking
 from dagster_dlt.loading.partitions import check_partition
 from dagster_dlt.loading.plan import Decompose, OnPending, Plan, RunOptions, check_options
+from dagster_dlt.loading.preview import preview
 from dagster_dlt.loading.run import run as run_load
 from dagster_dlt.loading.worker import stream
+from dagster_dlt.run_config import (
+    DltRunConfig,
+    chosen_in,
+    description_of,
+    merged,
+    refuse_unsafe,
+    with_options,
+)
 from dagster_dlt.translator import DagsterDltTranslator
 
 #: Seconds without progress after which the log says so.
 QUIET: Final = 60.0
 
 
-class DagsterDltResource(dg.ConfigurableResource[Any]):
+class DagsterDltResource(dg.ConfigurableResource[Any], DltRunConfig):
     """Runs dlt pipelines for assets and ops.
+
+    It has the fields of `DltRunConfig` too, so that they can be chosen in the launchpad for
+    functions that take no config. `docs/guides/run-config.md` says what each does, and which wins.
 
     Attributes:
         workspace_dir: Directory for the working directories of loads. By default `.dagster`
@@ -64,9 +78,19 @@ class DagsterDltResource(dg.ConfigurableResource[Any]):
     """
 
     workspace_dir: str | None = None
-    on_pending: OnPending = "resume"
-    decompose: Decompose = "none"
-    max_workers: PositiveInt = 4
+    on_pending: OnPending = Field(default="resume", description=description_of("on_pending"))
+    decompose: Decompose = Field(default="none", description=description_of("decompose"))
+    max_workers: PositiveInt = Field(default=4, description=description_of("max_workers"))
+    dry_run: bool = Field(default=False, description=description_of("dry_run"))
+
+    @override
+    def create_resource(self, context: dg.InitResourceContext) -> Any:
+        """Return the resource with what was chosen for this run, and else with what the code says.
+
+        Args:
+            context: Context of the resource, which Dagster gives.
+        """
+        return self.model_copy(update=_dagster.set_in_code(context, DagsterDltResource))
 
     def run(
         self,
@@ -74,6 +98,7 @@ class DagsterDltResource(dg.ConfigurableResource[Any]):
         dlt_source: _dlt.AnySource | None = None,
         dlt_pipeline: Pipeline | None = None,
         dagster_dlt_translator: DagsterDltTranslator | None = None,
+        config: DltRunConfig | None = None,
         **options: Unpack[RunOptions],
     ) -> DltEventIterator:
         """Load the selected assets of this step, or all resources of a source that is given.
@@ -96,6 +121,8 @@ class DagsterDltResource(dg.ConfigurableResource[Any]):
             dlt_pipeline: Pipeline to load with instead of the definition's. Required where the
                 definition has none.
             dagster_dlt_translator: Translator to use instead of the definition's.
+            config: What was chosen for this run. Found by itself where the function has an argument
+                `config` of this type. It wins over the resource's fields, and those over options.
             **options: Options of `dlt.Pipeline.run`, such as `write_disposition` or `refresh`.
 
         Returns:
@@ -123,7 +150,14 @@ class DagsterDltResource(dg.ConfigurableResource[Any]):
                 pipeline=_dlt.as_pipeline(dlt_pipeline) if dlt_pipeline is not None else None,
                 translator=dagster_dlt_translator,
             )
-            execution = self._execution(context, binding, options)
+            chosen = self._chosen(context, config)
+            # Without assets only asset checks are selected, and nothing is loaded.
+            wanted = chosen.resources if binding.specs else None
+            narrowed = binding.narrowed(wanted) if wanted else binding
+            kept = set() if chosen.dry_run else narrowed.resources.keys()
+            _refuse_gaps(op_context(context), binding.resources.keys() - kept, chosen)
+            binding = narrowed
+            execution = self._execution(context, binding, chosen, options)
             events = execution.events()
             execution.call.begins(events)
             return DltEventIterator(
@@ -132,8 +166,13 @@ class DagsterDltResource(dg.ConfigurableResource[Any]):
 
         return shielded(begin)
 
+    def _chosen(self, context: RunContext, config: DltRunConfig | None) -> DltRunConfig:
+        values = _dagster.op_config(op_context(context), DltRunConfig)
+        found = [config] if config else [chosen_in(values)] if values else []
+        return merged(*found, self)
+
     def _execution(
-        self, context: RunContext, binding: Binding, options: RunOptions
+        self, context: RunContext, binding: Binding, chosen: DltRunConfig, options: RunOptions
     ) -> "_Execution":
         parking, directory = None, self.workspace_dir
         if directory and "://" in directory:
@@ -141,6 +180,10 @@ class DagsterDltResource(dg.ConfigurableResource[Any]):
         op = op_context(context)
         retry = _dagster.retry_number(op) > 0
         call = Call.of(op, binding.resources.keys())
+        if call.number > 1:
+            # A refresh, or a replacement, takes away what the calls before have loaded.
+            chosen = chosen.model_copy(update={"refresh": None, "write_disposition": None})
+        options = with_options(options, chosen)
         left = [name for name, spec in binding.specs.items() if not call.was_made(spec.key)]
         window = _dagster.window_of(op)
         plan = Plan(
@@ -155,7 +198,7 @@ class DagsterDltResource(dg.ConfigurableResource[Any]):
                 partition=_dagster.partition_of(op),
                 window=window if _dagster.is_nothing_but_time(op) else None,
             ),
-            window=window,
+            window=chosen.window.facts() if chosen.window else window,
             declared=binding.declared,
             covers_all=_dagster.covers_all_partitions(op),
             earlier_runs=call.resumed | {op.run_id},
@@ -163,11 +206,16 @@ class DagsterDltResource(dg.ConfigurableResource[Any]):
             is_over=lambda run_id: _dagster.is_over(op.instance, run_id),
             base=Path(directory) if directory else None,
             parking=parking,
-            on_pending=self.on_pending,
-            decompose=self.decompose,
-            max_workers=self.max_workers,
+            on_pending=chosen.on_pending or "resume",
+            decompose=chosen.decompose or "none",
+            max_workers=chosen.max_workers or 4,
             is_retry=retry or bool(call.resumed),
+            limit=chosen.limit.facts() if chosen.limit else None,
+            workers=chosen.workers.facts() if chosen.workers else {},
         )
+        refuse_unsafe(chosen, plan.refresh, plan.loader.partition)
+        if chosen.dry_run:
+            return _DryRun(context, binding, plan, call)
         check_partition(plan)
         return _Execution(context, binding, plan, call)
 
@@ -291,6 +339,52 @@ class _Execution:
 
     def _warn(self, seconds: float) -> None:
         self.context.log.warning("Nothing has moved for %.0f seconds.", seconds)
+
+
+@dataclass(frozen=True)
+class _DryRun(_Execution):
+    """One call of `run` that is only to say what it would do."""
+
+    @override
+    def _events(self) -> Iterator[DltEventType]:
+        try:
+            found = preview(self.plan, RedactedLog(self.context.log)).told(self.plan)
+        finally:
+            _dlt.remember_secrets()
+        lines = "\n".join(f"- {name}: {value}" for name, value in found.items())
+        self.context.log.info(
+            "Dry run: nothing is loaded, written or materialized. The run would load:\n%s",
+            redacted(lines),
+        )
+        for key, names in self.binding.resources.items():
+            self.context.log_event(
+                dg.AssetObservation(
+                    asset_key=key,
+                    partition=_dagster.single_partition_of(op_context(self.context)),
+                    description="Dry run: nothing was loaded.",
+                    metadata={META_KEY_DRY_RUN: {**found, "resources": sorted(names)}},
+                )
+            )
+        yield from ()
+
+
+def _refuse_gaps(
+    context: dg.OpExecutionContext, left_out: AbstractSet[dg.AssetKey], chosen: DltRunConfig
+) -> None:
+    """Refuse to leave out assets that Dagster materializes, or misses, if nothing is yielded.
+
+    Raises:
+        RunConfigError: names the first one.
+    """
+    for key, output in _dagster.asset_outputs(context).items():
+        if output.is_required and key in left_out:
+            raise RunConfigError(
+                "dry_run" if chosen.dry_run else "resources",
+                f"would leave out asset {key.to_user_string()!r}, which Dagster takes for "
+                "materialized whenever its function succeeds",
+                "Define it with @dlt_assets, with output_required=False, or as a spec with "
+                "skippable=True",
+            )
 
 
 def _failure(error: ResourcesFailedError) -> dg.Failure:

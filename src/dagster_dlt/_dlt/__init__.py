@@ -38,6 +38,7 @@ from dagster_dlt._dlt.packages import (
     remember_schemas,
     stores_below,
 )
+from dagster_dlt._dlt.refresh import dropped_by, extracted_names, has_all_resources
 from dagster_dlt._dlt.schemas import (
     adds_rows,
     chains_of,
@@ -84,6 +85,7 @@ from dagster_dlt._dlt.tables import (
     transaction,
     with_private_staging,
 )
+from dagster_dlt._dlt.workers import with_workers
 
 __all__ = [
     "AnySource",
@@ -108,13 +110,16 @@ __all__ = [
     "cursor_of",
     "destination_name",
     "docstring",
+    "dropped_by",
     "existing_tables",
+    "extracted_names",
     "failure_of",
     "file_of",
     "finish_endings",
     "finish_package",
     "first_cause",
     "function_of",
+    "has_all_resources",
     "has_packages",
     "home_of",
     "interval",
@@ -163,6 +168,7 @@ __all__ = [
     "when_left",
     "with_credentials",
     "with_private_staging",
+    "with_workers",
     "write_disposition_of",
     "write_state_row",
 ]

@@ -140,7 +140,7 @@ def state_of(site: Site) -> Mapping[str, Any]:
     if site.state_dir is not None:
         kept = _dlt.state_below(site.state_dir / site.name)
         return kept or _dlt.state_below(Path(site.given.working_dir))
-    with _restored(site) as pipeline:
+    with restored(site) as pipeline:
         return pipeline.state
 
 
@@ -166,7 +166,7 @@ def write(site: Site, change: Change, resources: Collection[str], what: str) -> 
     if site.state_dir is not None:
         _write_below(site, site.state_dir, change)
         return None
-    with _restored(site) as pipeline:
+    with restored(site) as pipeline:
         if not pipeline.schema_names:
             subject = f"Pipeline {site.name!r}"
             raise RefusedError(subject, "has no state yet", "Run it once")
@@ -182,7 +182,7 @@ def write(site: Site, change: Change, resources: Collection[str], what: str) -> 
 
 
 @contextmanager
-def _restored(site: Site) -> Iterator[Pipeline]:
+def restored(site: Site) -> Iterator[Pipeline]:
     """Yield a pipeline in a directory of its own, with the state the next run begins with."""
     # Data in the pipeline's own directory are found from elsewhere by their path.
     file = str(_dlt.file_of(site.given)) if site.home.in_working_dir else None

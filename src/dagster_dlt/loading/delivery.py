@@ -185,6 +185,7 @@ class Delivery:
             # What an earlier process built was counted by it.
             rows=(known and known.rows) or _dlt.row_counts(package.pipeline),
             failed=known.failed if known else (),
+            refresh=package.refresh,
         )
         if self.ledger is None:
             if self.partition and added:
@@ -194,8 +195,14 @@ class Delivery:
                     self.partition,
                 )
             return entry
-        whole = read_as_a_whole(source, self.plan)
-        return superseding(entry, package, whole, self.ledger, self.log)
+        return superseding(
+            entry,
+            package,
+            self.ledger,
+            whole=read_as_a_whole(source, self.plan),
+            same_runs=self.plan.earlier_runs | {entry.loader.run_id},
+            log=self.log,
+        )
 
     def _without(
         self, error: PipelineStepFailed, pipeline: Pipeline, source: DltSource

@@ -1,11 +1,12 @@
 """What earlier runs have left: packages to finish, commits to report, rows to take back."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from dlt.common.pipeline import LoadInfo
+from dlt.common.typing import TRefreshMode
 from dlt.pipeline.exceptions import PipelineStepFailed
 from dlt.pipeline.pipeline import Pipeline
 
@@ -13,7 +14,7 @@ from dagster_dlt import _dlt
 from dagster_dlt._facts import ResourceFailure
 from dagster_dlt.errors import PendingPackagesError
 from dagster_dlt.loading.delivery import Delivery
-from dagster_dlt.loading.ledger import overlapping
+from dagster_dlt.loading.ledger import overlapping, owed_refresh
 from dagster_dlt.loading.outcome import outcome_of
 from dagster_dlt.loading.package import Package
 from dagster_dlt.loading.undo import clean
@@ -197,16 +198,21 @@ class Earlier:
             reported |= names
         return frozenset(reported)
 
-    def undo_dead(self) -> None:
-        """Take back the rows of loads that died with their disks, before they are loaded again."""
+    def undo_dead(self) -> Mapping[str, TRefreshMode]:
+        """Take back the rows of loads that died with their disks, before they are loaded again.
+
+        Returns the resources of which such a load may have dropped the tables, while their cursors
+        at the destination are the old ones: whoever loads them next has to refresh them too.
+        """
         if self.delivery.ledger is None:
-            return
+            return {}
         names = _dlt.selected_resources(self.delivery.plan.source)
-        entries = self.delivery.ledger.entries()
-        self.delivery.remove_replaced(entries)
+        every = self.delivery.ledger.entries()
+        self.delivery.remove_replaced(every)
+        entries = overlapping(every, names, self.delivery.partition)
         dead = [
             entry
-            for entry in overlapping(entries, names, self.delivery.partition)
+            for entry in entries
             if entry.status == "undoing"
             or (
                 entry.status == "loading"
@@ -230,3 +236,4 @@ class Earlier:
             # While one is not taken back, nested rows of the others stay.
             for entry in dead:
                 self.delivery.ledger.undo(entry)
+        return owed_refresh(entries, {entry.load_id for entry in dead})

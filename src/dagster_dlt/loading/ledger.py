@@ -17,6 +17,7 @@ from typing import Any, Final, Literal
 
 from dlt.common.data_types import TDataType
 from dlt.common.schema import Schema
+from dlt.common.typing import TRefreshMode
 from dlt.destinations.exceptions import DatabaseException, DatabaseUndefinedRelation
 from dlt.destinations.job_client_impl import SqlJobClientBase
 from dlt.pipeline.pipeline import Pipeline
@@ -101,6 +102,8 @@ class Entry:
     renewed: tuple[Chain, ...] = ()
     #: The place in the queue for a lease, once it is taken.
     ticket: int | None = None
+    #: dlt's refresh mode, where loading the package drops or empties tables first.
+    refresh: TRefreshMode | None = None
     status: Status = "loading"
     #: What tells machines apart, for the locks by which a load on the same one shows that it lives.
     machine: str = ""
@@ -132,6 +135,7 @@ class Entry:
                 "renewed": _texts_of_chains(self.renewed),
                 "window": _texts_of(self.loader.window),
                 "ticket": self.ticket,
+                "refresh": self.refresh,
                 "machine": self.machine,
             }
         )
@@ -172,6 +176,7 @@ class Entry:
             replaces=tuple(facts["replaces"]),
             renewed=_chains_of(facts["renewed"]),
             ticket=facts["ticket"],
+            refresh=facts.get("refresh"),
             status=status,
             machine=facts["machine"],
             started_at=int(started) / 1000,
@@ -606,3 +611,26 @@ def overlapping(
         for entry in entries
         if entry.loader.partition == partition and wanted & set(entry.resources)
     ]
+
+
+def owed_refresh(entries: Iterable[Entry], dead: Collection[str]) -> dict[str, TRefreshMode]:
+    """Return the resources whose last refresh was begun and never committed, with its mode.
+
+    Args:
+        entries: Loads of one pipeline.
+        dead: Ids of those that were not over, and never will be.
+    """
+    owed: dict[str, TRefreshMode] = {}
+    for entry in sorted(entries, key=_moment):
+        for name in entry.resources:
+            committed = entry.status == "committed"
+            if committed and (entry.refresh or name not in entry.failed):
+                owed.pop(name, None)
+            elif entry.refresh and (entry.load_id in dead or entry.status == "undone"):
+                owed[name] = entry.refresh
+    return owed
+
+
+def _moment(entry: Entry) -> float:
+    """Return when a load was committed; if it was not, when it began."""
+    return entry.beat_at if entry.status == "committed" else entry.started_at

@@ -11,6 +11,7 @@ from dlt.common.destination.client import WithStagingDataset
 from dlt.common.schema import Schema
 from dlt.common.storages.file_storage import FileStorage
 from dlt.common.storages.load_package import PackageStorage, ParsedLoadJobFileName
+from dlt.common.typing import TRefreshMode
 from dlt.pipeline.pipeline import Pipeline
 
 from dagster_dlt import _dlt
@@ -134,6 +135,14 @@ class Package:
         replaced = {root for root in roots if client.should_truncate_table_before_load(root)}
         # Only staging tables may have been lost; the others are emptied along with them.
         return replaced | set(self.staged) if self.staged else set()
+
+    @property
+    def refresh(self) -> TRefreshMode | None:
+        """The refresh mode, if tables are dropped or emptied before it is loaded."""
+        mode: TRefreshMode | None = self._packages.get_load_package_state(self.load_id).get(
+            "refresh"
+        )
+        return mode
 
     def _is_refreshed(self) -> bool:
         state = self._packages.get_load_package_state(self.load_id)

@@ -189,6 +189,20 @@ class Parking:
         names = (str(path).rstrip("/").rpartition("/")[2] for path in paths)
         return [found for name in names if (found := _Object.of(name))]
 
+    def archives(self, scope: Scope) -> list[str]:
+        """Return the names of the archives of a scope; takes none.
+
+        Raises:
+            ParkingError: the place cannot be read.
+        """
+        try:
+            found = self.objects(scope.pipeline)
+        except Exception as error:  # noqa: BLE001 - drivers raise what they like
+            problem = f"cannot be read ({self.told(error)})"
+            remedy = "Check the URL, and the credentials in the environment"
+            raise ParkingError(self.shown, problem, remedy) from None
+        return [each.name for each in found if (each.scope, each.kind) == (scope.folder, "tar.gz")]
+
     def take(self, pipeline: str, parked: _Parked, owner: str) -> _Parked | None:
         """Become the owner of a parked room; return None if another load was faster.
 

@@ -117,7 +117,7 @@ def read_as_a_whole(source: DltSource, plan: Plan) -> set[str]:
 
 
 def _is_whole(resource: DltResource, plan: Plan) -> bool:
-    if resource.limit is not None:
+    if plan.limit or resource.limit is not None:
         return False
     cursor, declared = _dlt.cursor_of(resource), plan.declared.get(resource.name)
     if cursor is None or not cursor.is_live:

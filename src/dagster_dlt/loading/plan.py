@@ -13,7 +13,7 @@ from dlt.extract import DltSource
 from dlt.pipeline.pipeline import Pipeline
 
 from dagster_dlt import _dlt
-from dagster_dlt._facts import DeclaredWindow, Window
+from dagster_dlt._facts import DeclaredWindow, Limit, Window
 from dagster_dlt.errors import UnknownRunOptionError
 from dagster_dlt.loading.ledger import Loader
 from dagster_dlt.loading.parking import Parking
@@ -109,6 +109,8 @@ class Plan:
         decompose: How to divide the run.
         max_workers: How many parts are loaded side by side, at most.
         is_retry: The step was tried before in this run, and `source` is what is left of it.
+        limit: Where to stop reading each resource.
+        workers: Workers by stage (`extract`, `normalize`, `load`) in place of dlt's configuration.
     """
 
     given: Pipeline
@@ -126,3 +128,11 @@ class Plan:
     decompose: Decompose = "none"
     max_workers: int = 4
     is_retry: bool = False
+    limit: Limit | None = None
+    workers: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def refresh(self) -> TRefreshMode | None:
+        """The refresh mode, of the run or of the pipeline."""
+        mode: TRefreshMode | None = self.options.get("refresh") or self.given.refresh
+        return mode

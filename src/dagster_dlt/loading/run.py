@@ -5,7 +5,7 @@ destination are the others loaded apart, so that they do not share its fate.
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from contextvars import copy_context
@@ -14,6 +14,7 @@ from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from dlt.common.typing import TRefreshMode
 from dlt.extract import DltSource
 from dlt.pipeline.exceptions import PipelineStepFailed
 from dlt.pipeline.pipeline import Pipeline
@@ -23,6 +24,7 @@ from dagster_dlt._facts import ResourceFailure
 from dagster_dlt.errors import ResourcesFailedError
 from dagster_dlt.loading.delivery import Delivery
 from dagster_dlt.loading.earlier import Earlier
+from dagster_dlt.loading.extraction import extract
 from dagster_dlt.loading.leases import Lease, lease
 from dagster_dlt.loading.ledger import Ledger, ledger_of
 from dagster_dlt.loading.load_ids import add_load_ids
@@ -31,7 +33,7 @@ from dagster_dlt.loading.package import Label
 from dagster_dlt.loading.parking import claim_parked
 from dagster_dlt.loading.partitions import bound_cursors
 from dagster_dlt.loading.pipeline import fresh
-from dagster_dlt.loading.plan import PIPELINE_OPTIONS, Plan, extract_options, parts
+from dagster_dlt.loading.plan import PIPELINE_OPTIONS, Plan, parts
 from dagster_dlt.loading.state import merge
 from dagster_dlt.loading.turns import Turn, turn_of
 from dagster_dlt.loading.workspace import (
@@ -68,18 +70,21 @@ def run(plan: Plan, report: Callable[[Report], None], log: logging.Logger) -> No
     )
     schema = _dlt.schema_for(asked, plan.source)
     ledger = ledger_of(asked, turn, schema=schema, is_over=plan.is_over)
-    with _lease(plan, ledger, log) as held, _workspace(plan, asked, log) as workspace:
+    with (
+        _lease(plan, ledger, log) as held,
+        _workspace(plan, asked, log) as workspace,
+        _dlt.with_workers(plan.workers),
+    ):
         delivery = Delivery(plan, workspace, report, log, turn, ledger, held)
         earlier = Earlier(delivery)
         done, failures = earlier.finish_pending()
         if plan.is_retry:
             done |= earlier.report_committed(done)
-        if not failures:
-            earlier.undo_dead()
+        owed = earlier.undo_dead() if not failures else {}
         skipped = done if plan.is_retry else frozenset()
         left = [name for name in _dlt.selected_resources(plan.source) if name not in skipped]
         if left and not failures:
-            failures = _Load(delivery).everything(plan.source.with_resources(*left))
+            failures = _Load(delivery, owed).everything(plan.source.with_resources(*left))
     if failures:
         raise ResourcesFailedError(
             plan.given.pipeline_name, failures, workspace.parked
@@ -164,6 +169,8 @@ class _Load:
     """Loads what a run has to load itself."""
 
     delivery: Delivery
+    #: Resources whose refresh has begun and was never committed, with its mode.
+    owed: Mapping[str, TRefreshMode]
 
     def everything(self, source: DltSource) -> list[ResourceFailure]:
         """Load all as one package, or in parts where that is asked for; return failures.
@@ -172,7 +179,10 @@ class _Load:
         anything is at the destination, the others are loaded apart from it, and so they are by the
         next run, which need not extract them twice to find out.
         """
-        if self.delivery.plan.decompose != "none" or self.delivery.workspace.apart:
+        plan = self.delivery.plan
+        # A refresh is for all resources of a package.
+        apart = self.delivery.workspace.apart or (self.owed and not plan.refresh)
+        if plan.decompose != "none" or apart:
             failures = self._parts(parts(source))
         else:
             failures = self._load(source, self.delivery.workspace.room())
@@ -216,6 +226,10 @@ class _Load:
     @property
     def _side_by_side(self) -> bool:
         """Whether loads of this pipeline can overlap, and the cursors of all be kept."""
+        if self.delivery.plan.refresh or self.owed:
+            # Each would bring back the tables and cursors that another one has dropped.
+            self.delivery.log.info("With a refresh, resources are loaded one after the other.")
+            return False
         can = self.delivery.ledger is not None and not self.delivery.workspace.permanent
         if not can:
             self.delivery.log.warning(
@@ -226,10 +240,10 @@ class _Load:
 
     def _load(self, source: DltSource, room: Path) -> list[ResourceFailure]:
         # What is added to the resources below is for this load only.
-        source = source.clone()
+        source, plan = source.clone(), self.delivery.plan
         # Those that feed others have cursors too, selected or not.
         names = tuple(sorted({each.name for each in source.resources.extracted}))
-        label = Label(self.delivery.plan.loader.run_id, names)
+        label = Label(plan.loader.run_id, names)
         pipeline = self.delivery.pipeline(room, label)
         with _dlt.active(pipeline):
             if pipeline.config.restore_from_destination and pipeline.destination:
@@ -243,8 +257,8 @@ class _Load:
             own_rows = count_rows_of_shared_tables(source)
             failures: list[ResourceFailure] = []
             try:
-                with _dlt.interval(self.delivery.plan.window):
-                    pipeline.extract(source, **extract_options(self.delivery.plan.options))
+                with _dlt.interval(plan.window):
+                    extract(plan, pipeline, source, owed=self.owed, log=self.delivery.log)
                 pipeline.normalize()
                 info = self.delivery.send(pipeline, source, failures)
             except PipelineStepFailed as error:

@@ -37,7 +37,10 @@ def merge(pipeline: Pipeline, entries: Sequence[Entry], log: logging.Logger) -> 
     with pipeline.managed_state() as state:
         for entry in overlapping:
             if entry.load_id in rows:
-                take_over(state, rows[entry.load_id], set(entry.resources) - set(entry.failed))
+                refreshed = entry.refresh is not None
+                # What failed has kept its cursor, unless a refresh had taken away what is behind.
+                names = set(entry.resources) - (set() if refreshed else set(entry.failed))
+                take_over(state, rows[entry.load_id], names, forgets=refreshed)
     added = _dlt.add_stored_tables(pipeline, client, [entry.load_id for entry in overlapping])
     log.debug("Merged the cursors of %d overlapping loads, and tables %s.", len(overlapping), added)
 
@@ -62,14 +65,29 @@ def unseen(entries: Sequence[Entry], restored: str, states: Collection[str]) -> 
     return sorted(found, key=lambda entry: entry.beat_at)
 
 
-def take_over(state: Any, theirs: Mapping[str, Any], resources: Collection[str]) -> None:  # noqa: ANN401 - dlt's state
-    """Take the cursors of some resources from another state, and what else it alone has."""
+def take_over(
+    state: Any,  # noqa: ANN401 - dlt's state
+    theirs: Mapping[str, Any],
+    resources: Collection[str],
+    *,
+    forgets: bool = False,
+) -> None:
+    """Take the cursors of some resources from another state, and what else it alone has.
+
+    Args:
+        state: The state that is changed.
+        theirs: The other one.
+        resources: The resources.
+        forgets: The other state has no cursors that a refresh has taken away.
+    """
     for source, their in theirs.get("sources", {}).items():
         ours = state.setdefault("sources", {}).setdefault(source, {})
         known = their.get("resources", {})
         for name in resources:
             if name in known:
                 ours.setdefault("resources", {})[name] = known[name]
+            elif forgets:
+                ours.get("resources", {}).pop(name, None)
         for key, value in their.items():
             ours.setdefault(key, value)
 
@@ -80,7 +98,8 @@ def put_back(package: Package, resources: Collection[str]) -> None:
     May be called again for the same package, after a crash at any point of it.
     """
     doc = _dlt.packed_state(package.pipeline, package.load_id)
-    base = _dlt.state_before(package.pipeline, package.load_id)
+    # After a refresh there is no going back: the rows that the old cursors stand behind are gone.
+    base = {} if package.refresh else _dlt.state_before(package.pipeline, package.load_id)
     if doc is not None:
         state = _dlt.state_in(doc)
         _put_back(state, base, resources)

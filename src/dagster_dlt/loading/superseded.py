@@ -17,7 +17,13 @@ from dagster_dlt.loading.package import Package
 
 
 def superseding(
-    entry: Entry, package: Package, whole: Collection[str], ledger: Ledger, log: logging.Logger
+    entry: Entry,
+    package: Package,
+    ledger: Ledger,
+    *,
+    whole: Collection[str],
+    same_runs: Collection[str],
+    log: logging.Logger,
 ) -> Entry:
     """Complete the entry of a load by what it replaces, if it loads a partition once more.
 
@@ -27,8 +33,10 @@ def superseding(
     Args:
         entry: The load, which is not yet noted.
         package: Its package.
-        whole: Resources that have read all of the partition.
         ledger: Knows what was loaded before.
+        whole: Resources that have read all of the partition.
+        same_runs: Ids of the runs whose loads belong together with this one: other calls of the
+            same step, and what an earlier attempt has committed.
         log: Where to say which rows stay.
     """
     if entry.loader.partition is None:
@@ -38,7 +46,7 @@ def superseding(
     earlier = [
         each
         for each in ledger.committed(entry.loader.partition)
-        if each.load_id != entry.load_id and {*each.resources} & {*entry.resources}
+        if each.loader.run_id not in same_runs and {*each.resources} & {*entry.resources}
     ]
     replaced = [each for each in earlier if is_covered(each.loader, entry.loader)]
     _tell_what_stays(entry, earlier, replaced, renewed, log)

@@ -28,6 +28,7 @@ from dagster_dlt.components.dlt_load_collection.scaffolder import DltLoadCollect
 from dagster_dlt.dlt_event_iterator import DltEventType
 from dagster_dlt.errors import ConflictingLoadsError, DagsterDltError
 from dagster_dlt.resource import DagsterDltResource
+from dagster_dlt.run_config import DltRunConfig
 from dagster_dlt.translator import (
     DagsterDltTranslator,
     DagsterDltTranslatorSettings,
@@ -274,7 +275,8 @@ class DltLoadCollectionComponent(dg.Component, dg.Resolvable):
             backfill_policy=load.backfill_policy,
             required_resource_keys={own_key} if own_key else None,
         )
-        def assets(context: dg.AssetExecutionContext) -> Iterator[Any]:
+        def assets(context: dg.AssetExecutionContext, config: DltRunConfig) -> Iterator[Any]:
+            del config  # offers the fields in the launchpad; run() finds what was chosen
             own = getattr(context.resources, own_key) if own_key else DagsterDltResource()
             yield from self.execute(context, own)
 
