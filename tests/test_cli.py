@@ -276,7 +276,9 @@ def test_a_package_that_waits_is_listed_with_where_it_came_from(project, monkeyp
 
 
 def test_the_partition_of_a_package_is_shown(monkeypatch):
-    write(PROJECT.replace('name="load"', 'partitions_def=dg.StaticPartitionsDefinition(["a"])'))
+    hint = """.apply_hints(additional_table_hints={"x-dagster": {"window": "own"}})"""
+    project = PROJECT.replace("return orders,", f"return orders{hint},")
+    write(project.replace('name="load"', 'partitions_def=dg.StaticPartitionsDefinition(["a"])'))
     outage(monkeypatch)
     run(monkeypatch, partition_key="a")
 

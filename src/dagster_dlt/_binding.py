@@ -16,6 +16,7 @@ from dlt.extract import DltSource
 from dlt.pipeline.pipeline import Pipeline
 
 from dagster_dlt import _dagster, _dlt
+from dagster_dlt._facts import DeclaredWindow
 from dagster_dlt.constants import (
     META_KEY_PIPELINE,
     META_KEY_RESOURCE,
@@ -87,6 +88,11 @@ class Binding:
         for name, spec in self.specs.items():
             found[spec.key].add(name)
         return dict(found)
+
+    @cached_property
+    def declared(self) -> Mapping[str, DeclaredWindow]:
+        """What users say of the cursors, by resource."""
+        return declared_windows(self.source, self.translator)
 
     @classmethod
     def of(
@@ -254,3 +260,11 @@ def specs_by_resource(
         )
         for name, resource in _dlt.selected_resources(source).items()
     }
+
+
+def declared_windows(
+    source: DltSource, translator: DagsterDltTranslator
+) -> dict[str, DeclaredWindow]:
+    """Ask the translator what users say of the cursors, also of resources that feed others."""
+    found = {each.name: translator.declared_window(each) for each in source.resources.extracted}
+    return {name: window for name, window in found.items() if window is not None}

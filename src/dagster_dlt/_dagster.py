@@ -13,6 +13,8 @@ from dagster._core.errors import DagsterInvalidPropertyError
 from dagster_shared.libraries import DagsterLibraryRegistry
 from packaging.version import Version
 
+from dagster_dlt._facts import Window
+
 #: Characters that an asset key cannot have; dots are taken from 1.13.5 on.
 NOT_IN_KEYS: Final = (
     r"[^A-Za-z0-9_.-]" if Version(dg.__version__) >= Version("1.13.5") else r"[^A-Za-z0-9_-]"
@@ -132,6 +134,42 @@ def partition_of(context: dg.OpExecutionContext) -> str | None:
         keys = context.partition_key_range
         return f"{keys.start}...{keys.end}"
     return None
+
+
+def window_of(context: dg.OpExecutionContext) -> Window | None:
+    """Return the time of the run's partition, or of its range; None where it has no such side."""
+    if not (context.has_partition_key or loads_several_partitions(context)):
+        return None
+    if context.has_assets_def:
+        partitions = context.assets_def.partitions_def
+        if partitions is None or not is_by_time(partitions):
+            return None
+        found = context.partition_time_window
+    else:
+        try:
+            found = context.partition_time_window
+        except dg.DagsterError:  # an op's partitions are known to its job alone
+            return None
+    return Window(found.start, found.end)
+
+
+def covers_all_partitions(context: dg.OpExecutionContext) -> bool:
+    """Tell whether the run is for the range of all partitions that the assets have."""
+    if not (loads_several_partitions(context) and context.has_assets_def):
+        return False
+    partitions = context.assets_def.partitions_def
+    if partitions is None:
+        return False
+    known = partitions.get_partition_keys(dynamic_partitions_store=context.instance)
+    return set(known) <= set(context.partition_keys)
+
+
+def is_by_time(partitions: dg.PartitionsDefinition[str]) -> bool:
+    """Tell whether each partition is a window of time, or has one as its one dimension."""
+    if isinstance(partitions, dg.MultiPartitionsDefinition):
+        sides = [each.partitions_def for each in partitions.partitions_defs]
+        return sum(isinstance(each, dg.TimeWindowPartitionsDefinition) for each in sides) == 1
+    return isinstance(partitions, dg.TimeWindowPartitionsDefinition)
 
 
 def resumed_run(context: dg.OpExecutionContext) -> str | None:

@@ -3,6 +3,22 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from datetime import datetime
+from typing import Literal
+
+#: How the values of a cursor tell time: as a time with or without a zone, as a day, as a text in
+#: ISO 8601, or as a number that counts from 1970 on.
+CursorKind = Literal[
+    "datetime",
+    "local_datetime",
+    "date",
+    "text",
+    "seconds",
+    "milliseconds",
+    "microseconds",
+    "nanoseconds",
+]
+#: What a user says of a resource's cursor; `"own"`: it selects the rows of its partition itself.
+DeclaredWindow = CursorKind | Literal["own"]
 
 
 @dataclass(frozen=True)
@@ -67,6 +83,31 @@ class Home:
     restores_state: bool
     #: The data are in the pipeline's own working directory (DuckDB's `:pipeline:`).
     in_working_dir: bool
+
+
+@dataclass(frozen=True)
+class Window:
+    """A stretch of time, with its start and without its end, in the time zone that both are in."""
+
+    start: datetime
+    end: datetime
+
+
+@dataclass(frozen=True)
+class Cursor:
+    """The field by which a resource is loaded incrementally."""
+
+    #: Where the field is in a row, as dlt writes it.
+    path: str
+    #: What tells how its values are written: the value to begin with, if there is one.
+    example: object
+    #: How its values tell time, as far as the code says; None where they may be anything.
+    kind: CursorKind | None
+    #: The least rather than the greatest value counts.
+    is_descending: bool
+    #: It is moved by each load and kept in the pipeline's state. One that has an end, or that is
+    #: not to be bounded from outside, the user bounds.
+    is_live: bool
 
 
 @dataclass(frozen=True)

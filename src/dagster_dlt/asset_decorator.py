@@ -13,16 +13,19 @@ import dagster as dg
 from dlt.extract import DltResource, DltSource
 from dlt.pipeline.pipeline import Pipeline
 
-from dagster_dlt import _dlt
-from dagster_dlt._binding import binding_metadata, specs_by_resource
+from dagster_dlt import _dagster, _dlt
+from dagster_dlt._binding import binding_metadata, declared_windows, specs_by_resource
 from dagster_dlt.constants import DAGSTER_CODE_REFERENCES, DAGSTER_TABLE_NAME, META_KEY_TABLE
 from dagster_dlt.errors import (
     DuplicateAssetKeyError,
     GroupNameConflictError,
     InvalidAssetKeyError,
+    PartitionWarning,
     UnannotatedParameterError,
     UnknownResourceError,
+    listed,
 )
+from dagster_dlt.loading.partitions import findings
 from dagster_dlt.translator import DagsterDltTranslator
 
 
@@ -54,7 +57,9 @@ def dlt_assets(
         name: Name of the op, by default the function's.
         group_name: Group of all assets.
         dagster_dlt_translator: Decides how a resource appears as an asset.
-        partitions_def: Partitions of all assets.
+        partitions_def: Partitions of all assets. Where they are windows of time, each run loads
+            the rows of its window, by the cursors of the resources; a `PartitionWarning` names
+            those for which that cannot work.
         backfill_policy: How backfills are cut into runs. For time windows the default is one
             run for the whole range.
         hooks: Hooks of the op.
@@ -94,6 +99,8 @@ def dlt_assets(
     """
     source, pipeline = _dlt.as_source(dlt_source), _dlt.as_pipeline(dlt_pipeline)
     specs = build_dlt_asset_specs(source, pipeline, dagster_dlt_translator)
+    if partitions_def is not None:
+        _warn_of_partitions(source, partitions_def, dagster_dlt_translator)
     if group_name:
         grouped = [spec.key.to_user_string() for spec in specs if spec.group_name]
         if grouped:
@@ -208,6 +215,42 @@ def _defined(
         if unannotated:
             raise UnannotatedParameterError(function.__name__, unannotated) from error
         raise
+
+
+def _warn_of_partitions(
+    source: DltSource,
+    partitions_def: dg.PartitionsDefinition[str],
+    translator: DagsterDltTranslator | None,
+) -> None:
+    """Tell what will go wrong with the partitions, while nobody waits for them yet."""
+    by_time = _dagster.is_by_time(partitions_def)
+    declared = declared_windows(source, translator or DagsterDltTranslator())
+    found = findings(source, declared, by_time=by_time)
+    said = []
+    if found.unbounded:
+        said.append(
+            f"Resources {listed(found.unbounded)} have no cursor, so each partition loads all that "
+            "they return. Give them a dlt.sources.incremental with an initial value"
+        )
+    if found.shared:
+        named = listed(f"{name}.{path}" for name, path in found.shared.items())
+        why = (
+            'do not say how they tell time. Say so with the hint x-dagster: {"window": "seconds"}'
+            if by_time
+            else "would be shared by all keys. Give each key a pipeline or a dataset of its own"
+        )
+        said.append(f"Runs will be refused: cursors {named} {why}")
+    if found.replacing:
+        said.append(
+            f"Runs will be refused: {listed(found.replacing)} would replace the rows of all other "
+            'partitions. Use the write disposition "merge" or "append"'
+        )
+    if said:
+        text = (
+            f"{'. '.join(said)}. Where the resource selects the rows of its partition itself, give "
+            f'it the hint x-dagster {{"window": "own"}}. (source {source.name!r})'
+        )
+        warnings.warn(text, PartitionWarning, stacklevel=3)
 
 
 def _check_keys(specs: Mapping[str, dg.AssetSpec]) -> None:

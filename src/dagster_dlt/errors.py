@@ -22,6 +22,9 @@
     │   ├── UnboundRunError               no source and pipeline to load
     │   ├── ResourceNotInSourceError      a run-time source without a selected resource
     │   ├── UnknownRunOptionError         an option that dlt's `Pipeline.run` does not have
+    │   ├── SharedCursorError             a cursor that partitions would share
+    │   ├── PartitionedReplaceError       a table that each partition would replace
+    │   ├── CursorValueError              a value of a cursor that tells no time
     │   ├── PendingPackagesError          packages of an earlier run, where they are not wanted
     │   ├── PackagesLeftBehindError       packages of dlt alone, whose cursors would move in
     │   ├── WorkspaceProtocolError        a workspace_dir whose filesystem is not installed
@@ -34,12 +37,16 @@
         ├── RefusedError                  a change that would not be safe
         └── DestinationFailedError        a destination that does not answer
 
+    PartitionWarning                      definitions whose partitions will not be what they seem
+
 Errors keep what they are about as attributes, build their text from it, and survive pickling,
 since Dagster moves them between processes.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
+from functools import partial
+from typing import Final
 
 from click import ClickException
 from dagster import DagsterInvalidDefinitionError, DagsterInvariantViolationError
@@ -56,6 +63,10 @@ def nearest(word: str, known: Iterable[str]) -> str:
 def listed(words: Iterable[str]) -> str:
     """Return the words quoted, sorted and separated by commas."""
     return ", ".join(repr(word) for word in sorted(words)) or "none"
+
+
+class PartitionWarning(UserWarning):
+    """Assets are partitioned, and what dlt knows of their resources says that it will not work."""
 
 
 class DagsterDltError(Exception):
@@ -389,6 +400,76 @@ class WorkspaceProtocolError(RunError):
         return (
             f"workspace_dir is a URL that begins with '{self.protocol}://', which fsspec cannot "
             f"open: {self.problem}.{hint} Without a URL, give a directory."
+        )
+
+
+class SharedCursorError(RunError):
+    """A partition would move a cursor from which all other partitions go on."""
+
+    def __init__(self, partition: str, cursors: Mapping[str, str], *, by_time: bool) -> None:
+        self.partition = partition
+        self.cursors = dict(cursors)
+        self.by_time = by_time
+        super().__init__(partition, self.cursors, by_time)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        make = partial(type(self), by_time=self.by_time)
+        return make, (self.partition, self.cursors)
+
+    def __str__(self) -> str:
+        named = ", ".join(f"{path!r} of {name!r}" for name, path in sorted(self.cursors.items()))
+        why = (
+            "do not say how they tell time, so the partition cannot bound them"
+            if self.by_time
+            else "cannot be bounded by a partition that is no window of time"
+        )
+        return (
+            f"Partition {self.partition!r} is not loaded: cursors {named} {why}, and they would "
+            f"be moved on for all other partitions, which would then leave rows out. {REMEDY}"
+        )
+
+
+#: What can be done about a cursor that partitions would share.
+REMEDY: Final = (
+    'Say how the cursor tells time with the hint x-dagster, such as {"window": "milliseconds"}; '
+    "or load each partition with a pipeline or into a dataset that has the key in its name; or "
+    'give the hint {"window": "own"}, if the resource selects the rows of its partition itself.'
+)
+
+
+class PartitionedReplaceError(RunError):
+    """A partition would replace a table that holds the rows of all others."""
+
+    def __init__(self, partition: str, resources: Sequence[str]) -> None:
+        self.partition = partition
+        self.resources = tuple(resources)
+        super().__init__(partition, self.resources)
+
+    def __str__(self) -> str:
+        return (
+            f"Partition {self.partition!r} is not loaded: the write disposition of "
+            f"{listed(self.resources)} is 'replace', so the table would lose the rows of all other "
+            'partitions. Use "merge" or "append"; or load all partitions in one run; or load each '
+            "with a pipeline or into a dataset that has the key in its name; or give the hint "
+            'x-dagster {"window": "own"}, if only the last one is to be kept.'
+        )
+
+
+class CursorValueError(RunError):
+    """A row has a value for its cursor that tells no time, so it is in no partition."""
+
+    def __init__(self, value: object, resource: str | None = None, path: str | None = None) -> None:
+        self.value = value
+        self.resource = resource
+        self.path = path
+        super().__init__(value, resource, path)
+
+    def __str__(self) -> str:
+        subject = f"Cursor {self.path!r} of resource {self.resource!r}" if self.path else "A cursor"
+        return (
+            f"{subject} has the {type(self.value).__name__} {self.value!r}, which tells no time. "
+            "Convert it with add_map(), or say what numbers count with the hint x-dagster, such as "
+            '{"window": "milliseconds"}.'
         )
 
 

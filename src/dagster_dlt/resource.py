@@ -29,6 +29,7 @@ from dagster_dlt.errors import ResourcesFailedError
 from dagster_dlt.loading.ledger import Loader
 from dagster_dlt.loading.outcome import Outcome, Report
 from dagster_dlt.loading.parking import Parking
+from dagster_dlt.loading.partitions import check_partition
 from dagster_dlt.loading.plan import Decompose, OnPending, Plan, RunOptions, check_options
 from dagster_dlt.loading.run import run as run_load
 from dagster_dlt.loading.worker import stream
@@ -151,6 +152,9 @@ class DagsterDltResource(dg.ConfigurableResource[Any]):
                 attempt=_dagster.retry_number(op),
                 partition=_dagster.partition_of(op),
             ),
+            window=_dagster.window_of(op),
+            declared=binding.declared,
+            covers_all=_dagster.covers_all_partitions(op),
             earlier_runs=frozenset(filter(None, [op.run_id, parent])),
             # Only asked for when it is to be known: a test's context makes an instance then.
             is_over=lambda run_id: _dagster.is_over(op.instance, run_id),
@@ -161,6 +165,7 @@ class DagsterDltResource(dg.ConfigurableResource[Any]):
             max_workers=self.max_workers,
             is_retry=retry or parent is not None,
         )
+        check_partition(plan)
         return _Execution(context, binding, plan, call)
 
     def extract_resource_metadata(

@@ -5,7 +5,7 @@ import string
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any, Final, Literal, TypedDict
+from typing import Any, Final, Literal, TypedDict, get_args
 from urllib.parse import urlsplit
 
 import dagster as dg
@@ -14,13 +14,14 @@ from dlt.extract import DltResource, DltSource
 from dlt.pipeline.pipeline import Pipeline
 
 from dagster_dlt import _dagster, _dlt
-from dagster_dlt._facts import Location
+from dagster_dlt._facts import CursorKind, DeclaredWindow, Location
 from dagster_dlt._legacy import SupersededGetters, apply_overridden
 from dagster_dlt._redaction import redacted
 from dagster_dlt.errors import (
     InvalidKeyPatternError,
     InvalidResourceAttributeError,
     InvalidUpstreamError,
+    listed,
     nearest,
 )
 from dagster_dlt.metadata import definition_metadata
@@ -28,6 +29,8 @@ from dagster_dlt.metadata import definition_metadata
 #: Hint of a dlt resource that carries its Dagster attributes:
 #: `resource.apply_hints(additional_table_hints={"x-dagster": {"owners": [...]}})`.
 DAGSTER_HINT: Final = "x-dagster"
+
+_WINDOWS: Final[tuple[str, ...]] = (*get_args(CursorKind), "own")
 
 _PLACEHOLDERS: Final = ("dataset", "destination", "pipeline", "resource", "source", "table")
 
@@ -44,6 +47,9 @@ class ResourceAttributes(TypedDict, total=False):
     kinds: set[str] | Sequence[str]
     metadata: Mapping[str, Any]
     code_version: str
+    #: How the resource's cursor tells time, where its code does not say so; or "own", if the
+    #: resource selects the rows of its partition itself. `docs/guides/partitions.md` has more.
+    window: DeclaredWindow
     #: A condition, or in words: "eager", "on_missing", or a cron schedule.
     automation_condition: dg.AutomationCondition[Any] | str
     #: A policy, or in words: {"fail_hours": 26, "warn_hours": 25}.
@@ -196,6 +202,18 @@ class DagsterDltTranslator(SupersededGetters):
             spec = _with_attributes(spec, data.resource.name, attributes)
         return apply_overridden(self, data.resource, data.destination, spec)
 
+    def declared_window(self, resource: DltResource) -> DeclaredWindow | None:
+        """Return what settings or the `x-dagster` hint say of the resource's cursor.
+
+        Args:
+            resource: The dlt resource.
+
+        Returns:
+            One of the words that `window` of `ResourceAttributes` takes, or None.
+        """
+        found = [each["window"] for each in self._attributes(resource) if "window" in each]
+        return found[-1] if found else None
+
     def _default_spec(self, resource: DltResource) -> dg.AssetSpec:
         return self._documented_spec(DltResourceTranslatorData(resource=resource))
 
@@ -317,12 +335,15 @@ def _check_attributes(resource: str, attributes: object) -> None:
             _automation_condition(resource, value)
         elif name == "freshness_policy":
             _freshness_policy(resource, value)
+        elif name == "window" and value not in _WINDOWS:
+            problem = f"is {value!r}.{nearest(str(value), _WINDOWS)} Known are {listed(_WINDOWS)}"
+            raise InvalidResourceAttributeError(resource, name, problem)
 
 
 def _with_attributes(
     spec: dg.AssetSpec, resource: str, attributes: ResourceAttributes
 ) -> dg.AssetSpec:
-    given: dict[str, Any] = dict(attributes)
+    given: dict[str, Any] = {k: v for k, v in attributes.items() if k != "window"}
     added: dict[str, Any] = {
         name: given.pop(name) for name in ("owners", "tags", "metadata") if name in given
     }

@@ -28,6 +28,8 @@ from dagster_dlt.errors import (
 pytestmark = [
     pytest.mark.filterwarnings("ignore:`parse_obj_as` is deprecated"),
     pytest.mark.filterwarnings("ignore:Class `.*CodeReference.*` is currently in beta"),
+    # Its resources are lists, and have no cursor for a partition to bound.
+    pytest.mark.filterwarnings("ignore::dagster_dlt.errors.PartitionWarning"),
     pytest.mark.filterwarnings("ignore:Function `load_definitions_from_module.*` is currently in"),
 ]
 

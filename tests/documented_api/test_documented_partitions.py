@@ -7,6 +7,9 @@ from bookshop import assets_of, bookshop, events_of, materialize, query
 
 from dagster_dlt import DagsterDltResource, dlt_assets
 
+# The documents speak of no cursors that partitions could bound.
+pytestmark = pytest.mark.filterwarnings("ignore::dagster_dlt.errors.PartitionWarning")
+
 DAYS = dg.DailyPartitionsDefinition(start_date="2024-01-01", end_date="2024-01-05")
 COLOURS = dg.StaticPartitionsDefinition(["red", "green", "blue"])
 

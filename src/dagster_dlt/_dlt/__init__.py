@@ -22,6 +22,13 @@ from dagster_dlt._dlt.destinations import (
 from dagster_dlt._dlt.facts import count_rows, load_facts, resource_facts, resources_in, row_counts
 from dagster_dlt._dlt.failures import can_be_resumed, comes_from_outside, failure_of, first_cause
 from dagster_dlt._dlt.given import as_pipeline, as_source, no_source
+from dagster_dlt._dlt.incrementals import (
+    bound,
+    cursor_of,
+    interval,
+    lineage,
+    write_disposition_of,
+)
 from dagster_dlt._dlt.packages import (
     finish_package,
     normalized_packages,
@@ -82,6 +89,7 @@ __all__ = [
     "any_schema",
     "as_pipeline",
     "as_source",
+    "bound",
     "can_be_repeated",
     "can_be_resumed",
     "can_take_rows_back",
@@ -91,6 +99,7 @@ __all__ = [
     "comes_from_outside",
     "count_rows",
     "create_table",
+    "cursor_of",
     "destination_name",
     "docstring",
     "existing_tables",
@@ -101,10 +110,12 @@ __all__ = [
     "function_of",
     "has_packages",
     "home_of",
+    "interval",
     "is_appended",
     "is_stopped",
     "knows_its_load",
     "leaving_active_pipeline",
+    "lineage",
     "load_facts",
     "location_of",
     "no_source",
@@ -141,5 +152,6 @@ __all__ = [
     "watch",
     "with_credentials",
     "with_private_staging",
+    "write_disposition_of",
     "write_state_row",
 ]

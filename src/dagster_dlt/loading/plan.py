@@ -1,7 +1,7 @@
 """What a run is asked to do: dlt's own options, checked before anything is read or written."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypedDict
 
@@ -13,6 +13,7 @@ from dlt.extract import DltSource
 from dlt.pipeline.pipeline import Pipeline
 
 from dagster_dlt import _dlt
+from dagster_dlt._facts import DeclaredWindow, Window
 from dagster_dlt.errors import UnknownRunOptionError
 from dagster_dlt.loading.ledger import Loader
 from dagster_dlt.loading.parking import Parking
@@ -97,6 +98,9 @@ class Plan:
         source: The source, narrowed to the resources that are to be loaded.
         options: Options of `dlt.Pipeline.run`.
         loader: The step of the Dagster run, which is part of the workspace's scope.
+        window: The rows to load by their cursors, if not those that are new.
+        declared: What users say of the cursors, by resource.
+        covers_all: The run is for all partitions that there are.
         earlier_runs: Ids of the runs that this one goes on with.
         is_over: Tells whether a Dagster run has ended, by its id.
         base: Directory of the workspaces; by default below the pipeline's own.
@@ -111,6 +115,9 @@ class Plan:
     source: DltSource
     options: RunOptions
     loader: Loader
+    window: Window | None = None
+    declared: Mapping[str, DeclaredWindow] = field(default_factory=dict)
+    covers_all: bool = False
     earlier_runs: frozenset[str] = frozenset()
     is_over: Callable[[str], bool] = lambda _run: False
     base: Path | None = None

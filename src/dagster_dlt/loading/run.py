@@ -27,6 +27,7 @@ from dagster_dlt.loading.ledger import Ledger, ledger_of
 from dagster_dlt.loading.load_ids import add_load_ids
 from dagster_dlt.loading.outcome import Report, count_rows_of_shared_tables, outcome_of
 from dagster_dlt.loading.parking import claim_parked
+from dagster_dlt.loading.partitions import bound_cursors
 from dagster_dlt.loading.pipeline import fresh
 from dagster_dlt.loading.plan import PIPELINE_OPTIONS, Plan, extract_options, parts
 from dagster_dlt.loading.state import merge
@@ -220,10 +221,12 @@ class _Load:
                         merge(pipeline, self.delivery.ledger.entries(), self.delivery.log)
             if self.delivery.ledger:
                 add_load_ids(source, pipeline)
+            bound_cursors(source, self.delivery.plan)
             own_rows = count_rows_of_shared_tables(source)
             failures: list[ResourceFailure] = []
             try:
-                pipeline.extract(source, **extract_options(self.delivery.plan.options))
+                with _dlt.interval(self.delivery.plan.window):
+                    pipeline.extract(source, **extract_options(self.delivery.plan.options))
                 pipeline.normalize()
                 info = self.delivery.send(pipeline, source, failures)
             except PipelineStepFailed as error:

@@ -1,0 +1,118 @@
+"""Partitions: what each loads of a source, and what it must not do to the others."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from dlt.extract import DltSource
+
+from dagster_dlt import _dlt
+from dagster_dlt._facts import Cursor, CursorKind, DeclaredWindow
+from dagster_dlt.errors import PartitionedReplaceError, SharedCursorError
+from dagster_dlt.loading.plan import Plan
+from dagster_dlt.loading.windows import Span, tells_time
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What in a source does not go with partitions."""
+
+    #: Resources without a cursor, which return the same for each window.
+    unbounded: tuple[str, ...]
+    #: Live cursors that no window bounds, by resource.
+    shared: Mapping[str, str]
+    #: Resources that replace their table.
+    replacing: tuple[str, ...]
+
+
+def findings(
+    source: DltSource,
+    declared: Mapping[str, DeclaredWindow],
+    *,
+    by_time: bool,
+    write_disposition: object = None,
+) -> Findings:
+    """Look for what will go wrong when partitions are loaded; costs no I/O.
+
+    Args:
+        source: The source; only what is selected counts.
+        declared: What users say of the cursors, by resource.
+        by_time: The partitions are windows of time.
+        write_disposition: What the run has in place of the resources' own.
+    """
+    unbounded: list[str] = []
+    shared: dict[str, str] = {}
+    replacing: list[str] = []
+    for name, resource in _dlt.selected_resources(source).items():
+        feeding = _dlt.lineage(source, resource)
+        if any(declared.get(each.name) == "own" for each in feeding):
+            continue
+        if (write_disposition or _dlt.write_disposition_of(resource)) == "replace":
+            replacing.append(name)
+        cursors = {each.name: found for each in feeding if (found := _dlt.cursor_of(each))}
+        for owner, cursor in cursors.items():
+            if cursor.is_live and not (by_time and kind_of(cursor, declared.get(owner))):
+                shared[owner] = cursor.path
+        if by_time and not cursors:
+            unbounded.append(name)
+    return Findings(tuple(unbounded), shared, tuple(replacing))
+
+
+def kind_of(cursor: Cursor, declared: DeclaredWindow | None) -> CursorKind | None:
+    """Return how a cursor tells time; None where nothing says so."""
+    if declared is not None and declared != "own":
+        return declared
+    if cursor.kind == "text":
+        return "text" if tells_time(str(cursor.example)) else None
+    return cursor.kind
+
+
+def check_partition(plan: Plan) -> None:
+    """Refuse to load a partition that would do damage to others.
+
+    Raises:
+        SharedCursorError: the others would go on from where this one ends.
+        PartitionedReplaceError: the others' rows would be deleted.
+    """
+    partition, window = plan.loader.partition, plan.window
+    if (partition is None and window is None) or (partition and _is_apart(plan, partition)):
+        return
+    found = findings(
+        plan.source,
+        plan.declared,
+        by_time=window is not None,
+        write_disposition=_disposition(plan.options.get("write_disposition")),
+    )
+    if found.shared:
+        named = partition or f"{window}"
+        raise SharedCursorError(named, found.shared, by_time=window is not None)
+    if partition and found.replacing and not plan.covers_all:
+        raise PartitionedReplaceError(partition, found.replacing)
+
+
+def bound_cursors(source: DltSource, plan: Plan) -> None:
+    """Have a load's own copy of the source load the rows of the window, if there is one."""
+    if plan.window is None:
+        return
+    for resource in source.resources.extracted:
+        cursor = _dlt.cursor_of(resource)
+        declared = plan.declared.get(resource.name)
+        if cursor is None or not cursor.is_live or declared == "own":
+            continue
+        kind = kind_of(cursor, declared)
+        if kind is not None:
+            _dlt.bound(resource, Span(plan.window, kind, cursor.example))
+
+
+def _disposition(given: object) -> object:
+    return given.get("disposition") if isinstance(given, Mapping) else given
+
+
+def _is_apart(plan: Plan, partition: str) -> bool:
+    """Tell whether the partition has a pipeline or a dataset to itself, by its name."""
+    names = (plan.given.pipeline_name, plan.options.get("dataset_name", plan.given.dataset_name))
+    return any(_words(partition) in _words(name) for name in names if name)
+
+
+def _words(name: str) -> str:
+    return f"_{re.sub('[^a-z0-9]+', '_', name.lower()).strip('_')}_"
