@@ -46,17 +46,14 @@ def reference_data() -> Iterable[DltResource]:
 
 
 @dlt.source
-def operations(start: datetime | None = None, end: datetime | None = None) -> Iterable[DltResource]:
-    """What happened from `start` up to, but not including, `end`; without them, everything.
-
-    Both tables have the cursor `time_hour`, and dlt drops the rows outside the window.
-    """
-    window = dlt.sources.incremental("time_hour", initial_value=start, end_value=end)
+def operations() -> Iterable[DltResource]:
+    """What happened, by the cursor `time_hour`, which each partition bounds by its month."""
+    hour = dlt.sources.incremental[datetime]("time_hour")
     time_hour: TColumnSchema = {"description": "The hour the row belongs to, in UTC."}
 
     @dlt.resource(
         write_disposition="append",
-        incremental=window,
+        incremental=hour,
         columns={
             "time_hour": time_hour,
             "dep_delay": {"description": "Departure delay in minutes; negative when early."},
@@ -69,7 +66,7 @@ def operations(start: datetime | None = None, end: datetime | None = None) -> It
 
     @dlt.resource(
         write_disposition="append",
-        incremental=window,
+        incremental=hour,
         columns={"time_hour": time_hour},
     )
     def weather() -> Iterator[pa.RecordBatch]:

@@ -40,5 +40,4 @@ def operations_assets(
     context: dg.AssetExecutionContext, dlt_resource: DagsterDltResource
 ) -> Iterator[DltEventType]:
     """Append one month, or a range of months in a single run."""
-    window = context.partition_time_window
-    yield from dlt_resource.run(context=context, dlt_source=operations(window.start, window.end))
+    yield from dlt_resource.run(context=context)
