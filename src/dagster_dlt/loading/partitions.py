@@ -44,22 +44,25 @@ def findings(
     shared: dict[str, str] = {}
     replacing: list[str] = []
     for name, resource in _dlt.selected_resources(source).items():
-        feeding = _dlt.lineage(source, resource)
-        if any(declared.get(each.name) == "own" for each in feeding):
-            continue
-        if (write_disposition or _dlt.write_disposition_of(resource)) == "replace":
+        feeding = {each.name: each for each in _dlt.lineage(source, resource)}
+        own = {each for each in feeding if declared.get(each) == "own"}
+        replaces = (write_disposition or _dlt.write_disposition_of(resource)) == "replace"
+        if replaces and name not in own:
             replacing.append(name)
-        cursors = {each.name: found for each in feeding if (found := _dlt.cursor_of(each))}
-        for owner, cursor in cursors.items():
+        cursors = {each: found for each in feeding if (found := _dlt.cursor_of(feeding[each]))}
+        for owner in cursors.keys() - own:
+            cursor = cursors[owner]
             if cursor.is_live and not (by_time and kind_of(cursor, declared.get(owner))):
-                shared[owner] = cursor.path
-        if by_time and not cursors:
+                shared[owner] = cursor.path or "?"
+        if by_time and not cursors and not own:
             unbounded.append(name)
     return Findings(tuple(unbounded), shared, tuple(replacing))
 
 
 def kind_of(cursor: Cursor, declared: DeclaredWindow | None) -> CursorKind | None:
     """Return how a cursor tells time; None where nothing says so."""
+    if cursor.path is None:
+        return None
     if declared is not None and declared != "own":
         return declared
     if cursor.kind == "text":
