@@ -726,6 +726,17 @@ def test_a_cursor_with_an_end_of_its_own_is_left_alone(pipeline, materialize):
     assert ids(pipeline) == [2, 3]
 
 
+@pytest.mark.skipif(
+    dlt.sources.incremental.allow_external_schedulers is False, reason="dlt 1.30 has no opting out"
+)
+def test_a_cursor_that_opts_out_of_schedulers_is_left_alone(pipeline, materialize):
+    source = made_of(days(3), initial_value=utc("2024-01-02"), allow_external_schedulers=False)
+
+    materialize(assets_of(source, pipeline), partition_key="2024-01-01")
+
+    assert ids(pipeline) == [2, 3]
+
+
 def test_rows_without_a_time_are_what_the_cursor_says_of_them(pipeline, materialize):
     rows = [*days(3), {"id": 9, "at": None}]
     source = made_of(rows, initial_value=BEGINNING, on_cursor_value_missing="exclude")

@@ -40,13 +40,15 @@ def cursor_of(resource: DltResource) -> Cursor | None:
     given = _incremental_of(resource)
     if given is None:
         return None
-    is_live = given.end_value is None and given.allow_external_schedulers is not False
+    # To dlt 1.30 everybody has said so.
+    can_opt_out = Incremental.allow_external_schedulers is None
+    opted_out = can_opt_out and given.allow_external_schedulers is False
     return Cursor(
         path=given.cursor_path,
         example=given.initial_value,
         kind=_kind_of(given, resource) if given.last_value_func in (min, max) else None,
         is_descending=given.last_value_func is min,
-        is_live=is_live,
+        is_live=given.end_value is None and not opted_out,
     )
 
 

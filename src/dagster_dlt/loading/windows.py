@@ -98,7 +98,8 @@ class Span:
         known = _ISO.fullmatch(self.example) if isinstance(self.example, str) else None
         if known is None:
             low, high = self._moments
-            return f"{low:%Y-%m-%dT%H:%M:%SZ}", f"{_up(high, timedelta(seconds=1)):%FT%TZ}"
+            form = "%Y-%m-%dT%H:%M:%SZ"
+            return low.strftime(form), _up(high, timedelta(seconds=1)).strftime(form)
         if known["hour"] is None:
             low, high = self._walls
             return low.date().isoformat(), _up(high, _DAY).date().isoformat()
