@@ -87,7 +87,7 @@ def check_partition(plan: Plan) -> None:
         write_disposition=_disposition(plan.options.get("write_disposition")),
     )
     if found.shared:
-        named = partition or f"{window}"
+        named = partition or (f"{window.start} to {window.end}" if window else "")
         raise SharedCursorError(named, found.shared, by_time=window is not None)
     if partition and found.replacing and not plan.covers_all:
         raise PartitionedReplaceError(partition, found.replacing)
