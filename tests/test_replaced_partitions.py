@@ -218,6 +218,16 @@ def test_a_day_that_is_materialized_again_is_there_once(days):
     assert found() == list(range(48))
 
 
+def test_a_day_that_a_range_had_loaded_replaces_its_part_of_the_range(days):
+    materialize, found = days
+    materialize("2024-01-01", "2024-01-04")
+
+    materialize("2024-01-02")
+    materialize("2024-01-02")
+
+    assert found() == list(range(96))
+
+
 def test_calls_of_one_step_add_up_and_are_replaced_together(tmp_path):
     pipeline = dlt.pipeline(
         "shop",

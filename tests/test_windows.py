@@ -288,22 +288,22 @@ def test_a_value_that_tells_no_time_is_refused(value):
 def test_hours_around_a_change_of_the_clock_are_loaded_once_each(
     pipeline, materialize, zone, night
 ):
-    start = dt.datetime.fromisoformat(night).replace(tzinfo=ZoneInfo(zone)).astimezone(UTC)
+    start = wall(f"{night}T01:00:00").replace(tzinfo=ZoneInfo(zone)).astimezone(UTC)
     rows = [
         {"id": step, "at": (start + dt.timedelta(minutes=20 * step)).astimezone(ZoneInfo(zone))}
-        for step in range(15)
+        for step in range(9)
     ]
     for row in rows:
         row["at"] = row["at"].replace(tzinfo=None)
-    hours = dg.HourlyPartitionsDefinition(start_date=f"{night}-00:00", timezone=zone)
+    hours = dg.HourlyPartitionsDefinition(start_date=f"{night}-01:00", timezone=zone)
     assets = assets_of(made_of(rows, initial_value=wall("2000-01-01")), pipeline, hours)
 
-    keys = hours.get_partition_keys(start + dt.timedelta(hours=5))
+    keys = hours.get_partition_keys(start + dt.timedelta(hours=3))
     for key in keys:
         materialize(assets, partition_key=key)
 
-    assert len(keys) == 5
-    assert ids(pipeline) == list(range(15))
+    assert len(keys) == 3
+    assert ids(pipeline) == list(range(9))
 
 
 def test_a_range_that_is_backfilled_in_one_run_is_one_window(pipeline, materialize):
@@ -321,6 +321,40 @@ def test_the_time_in_a_key_of_several_dimensions_is_the_window(pipeline, materia
     assets = assets_of(made_of(days(6), initial_value=BEGINNING), pipeline, both)
 
     materialize(assets, partition_key=dg.MultiPartitionKey({"day": "2024-01-03", "shop": "a"}))
+
+    assert ids(pipeline) == [3]
+
+
+def test_a_range_of_keys_of_several_dimensions_is_one_window(pipeline, materialize):
+    both = dg.MultiPartitionsDefinition(
+        {"day": DAYS, "shop": dg.StaticPartitionsDefinition(["a", "b"])}
+    )
+    assets = assets_of(made_of(days(6), initial_value=BEGINNING), pipeline, both)
+
+    materialize(assets, tags=range_of("2024-01-02|a", "2024-01-03|a"))
+
+    assert ids(pipeline) == [2, 3]
+
+
+def test_an_op_of_a_partitioned_job_loads_the_window(pipeline):
+    @dg.op
+    def load(context: dg.OpExecutionContext) -> None:
+        source = made_of(days(6), initial_value=BEGINNING)
+        list(DagsterDltResource().run(context, source, pipeline))
+
+    @dg.job(partitions_def=DAYS)
+    def everything() -> None:
+        load()
+
+    assert everything.execute_in_process(partition_key="2024-01-03").success
+
+    assert ids(pipeline) == [3]
+
+
+def test_a_direct_call_with_a_partition_loads_the_window(pipeline):
+    assets = assets_of(made_of(days(6), initial_value=BEGINNING), pipeline)
+
+    list(assets(dg.build_asset_context(partition_key="2024-01-03"), DagsterDltResource()))
 
     assert ids(pipeline) == [3]
 
@@ -468,10 +502,56 @@ def test_the_cursor_of_what_feeds_a_transformer_is_bounded(pipeline, materialize
     assert ids(pipeline) == [13]
 
 
+# dlt itself forgets the decorator's word when the resource is called.
+@pytest.mark.parametrize(
+    ("decorated", "with_arguments"), [(True, False), (False, False), (False, True)]
+)
+def test_a_resource_that_is_read_in_the_pool_still_is(
+    pipeline, materialize, with_arguments, decorated
+):
+    threads = []
+
+    @dlt.source(name="clock")
+    def clock() -> Any:
+        @dlt.resource(parallelized=decorated)
+        def events(
+            count: int = 5, at: Any = dlt.sources.incremental("at", initial_value=BEGINNING)
+        ) -> Any:
+            threads.append(threading.current_thread().name)
+            yield from days(count)
+
+        made = events(5) if with_arguments else events
+        return made if decorated else made.parallelize()
+
+    source = clock()
+    materialize(assets_of(source, pipeline), partition_key="2024-01-03")
+
+    assert ids(pipeline) == [3]
+    assert [name for name in threads if not name.startswith("dlt-pool-")] == []
+
+
+def test_a_cursor_of_a_transformer_is_bounded(pipeline, materialize):
+    @dlt.source(name="clock")
+    def clock() -> Any:
+        @dlt.transformer
+        def events(
+            count: int,
+            add: int,
+            at: Any = dlt.sources.incremental("at", initial_value=BEGINNING),
+        ) -> Any:
+            yield [{**row, "id": row["id"] + add} for row in days(count)]
+
+        return dlt.resource([5], name="counts") | events(10)
+
+    materialize(assets_of(clock(), pipeline), partition_key="2024-01-03")
+
+    assert ids(pipeline) == [13]
+
+
 @pytest.mark.parametrize("kind", ["rows", "aware", "naive", "date", "text", "pandas"])
 def test_tables_of_arrow_and_pandas_are_cut_to_the_window(pipeline, materialize, kind):
     initial: Any = "2000-01-01" if kind == "text" else BEGINNING
-    at = [row["at"].astimezone(BERLIN) for row in days(5, lambda at: at - dt.timedelta(hours=12))]
+    at = [row["at"].astimezone(BERLIN) for row in days(5, lambda at: at + dt.timedelta(hours=10.5))]
     columns = {
         "aware": pa.array(at, pa.timestamp("us", "UTC")),
         "naive": pa.array([each.replace(tzinfo=None) for each in at], pa.timestamp("us")),
@@ -646,6 +726,17 @@ def test_a_cursor_with_an_end_of_its_own_is_left_alone(pipeline, materialize):
     assert ids(pipeline) == [2, 3]
 
 
+@pytest.mark.skipif(
+    dlt.sources.incremental.allow_external_schedulers is False, reason="dlt 1.30 has no opting out"
+)
+def test_a_cursor_that_opts_out_of_schedulers_is_left_alone(pipeline, materialize):
+    source = made_of(days(3), initial_value=utc("2024-01-02"), allow_external_schedulers=False)
+
+    materialize(assets_of(source, pipeline), partition_key="2024-01-01")
+
+    assert ids(pipeline) == [2, 3]
+
+
 def test_rows_without_a_time_are_what_the_cursor_says_of_them(pipeline, materialize):
     rows = [*days(3), {"id": 9, "at": None}]
     source = made_of(rows, initial_value=BEGINNING, on_cursor_value_missing="exclude")
@@ -659,10 +750,9 @@ def test_rows_without_a_time_are_what_the_cursor_says_of_them(pipeline, material
 
 
 @pytest.mark.parametrize(
-    ("unit", "factor"),
-    [("seconds", 1), ("milliseconds", 10**3), ("microseconds", 10**6), ("nanoseconds", 10**9)],
+    ("unit", "factor", "said_in"),
+    [("milliseconds", 10**3, "hint"), ("nanoseconds", 10**9, "settings")],
 )
-@pytest.mark.parametrize("said_in", ["hint", "settings"])
 def test_a_number_with_a_declared_unit_is_bounded(pipeline, materialize, unit, factor, said_in):
     source = made_of(days(5, lambda at: int(at.timestamp()) * factor), initial_value=0)
     translator = None
@@ -714,6 +804,19 @@ def test_a_text_that_is_no_time_is_not_taken_for_one(pipeline, materialize, init
         materialize(assets, partition_key="2024-01-03")
 
 
+def test_a_cursor_in_the_configuration_is_not_read_to_be_bounded(pipeline):
+    @dlt.source
+    def clock() -> Any:
+        @dlt.resource
+        def events(at: dlt.sources.incremental[str] = dlt.config.value) -> Any:
+            yield []
+
+        return declared(events, "text")
+
+    with pytest.warns(PartitionWarning, match=r"'events\.\?'"):
+        assets_of(clock(), pipeline)
+
+
 def test_a_value_that_tells_no_time_fails_its_resource(pipeline, materialize):
     rows = [{"id": 1, "at": "soon"}]
     assets = assets_of(made_of(rows, initial_value="2000-01-01"), pipeline)
@@ -746,6 +849,26 @@ def test_a_resource_that_selects_its_rows_itself_is_left_alone(pipeline, materia
 
     assert ids(pipeline) == [3]
     assert cursors(pipeline) == {"id": 3}
+
+
+def test_what_feeds_a_resource_of_its_own_still_has_to_have_a_window(pipeline, materialize):
+    @dlt.source(name="clock")
+    def clock() -> Any:
+        @dlt.resource
+        def counts(number: Any = dlt.sources.incremental("number", initial_value=0)) -> Any:
+            yield {"number": 1}
+
+        @dlt.transformer(data_from=counts)
+        def events(row: Any) -> Any:
+            yield row
+
+        return declared(events, "own")
+
+    with pytest.warns(PartitionWarning):
+        assets = assets_of(clock(), pipeline)
+
+    with pytest.raises(SharedCursorError, match="'number' of 'counts'"):
+        materialize(assets, partition_key="2024-01-03")
 
 
 def test_an_unknown_word_for_a_window_is_refused(pipeline):

@@ -105,8 +105,8 @@ class Window:
 class Cursor:
     """The field by which a resource is loaded incrementally."""
 
-    #: Where the field is in a row, as dlt writes it.
-    path: str
+    #: Where the field is in a row, as dlt writes it; None where dlt's configuration has it.
+    path: str | None
     #: What tells how its values are written: the value to begin with, if there is one.
     example: object
     #: How its values tell time, as far as the code says; None where they may be anything.

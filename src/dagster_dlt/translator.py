@@ -210,6 +210,16 @@ class DagsterDltTranslator(SupersededGetters):
 
         Returns:
             One of the words that `window` of `ResourceAttributes` takes, or None.
+
+        Raises:
+            InvalidResourceAttributeError: the hint has an attribute that cannot be used.
+
+        Example:
+            >>> import dlt
+            >>> from dagster_dlt import DagsterDltTranslator, DagsterDltTranslatorSettings
+            >>> settings = DagsterDltTranslatorSettings(resources={"clicks": {"window": "seconds"}})
+            >>> DagsterDltTranslator(settings).declared_window(dlt.resource([], name="clicks"))
+            'seconds'
         """
         found = [each["window"] for each in self._attributes(resource) if "window" in each]
         return found[-1] if found else None

@@ -4,6 +4,7 @@ import inspect
 import typing
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from copy import copy
 from datetime import date, datetime
 from typing import Any
 
@@ -39,13 +40,15 @@ def cursor_of(resource: DltResource) -> Cursor | None:
     given = _incremental_of(resource)
     if given is None:
         return None
-    is_live = given.end_value is None and given.allow_external_schedulers is not False
+    # To dlt 1.30 everybody has said so.
+    can_opt_out = Incremental.allow_external_schedulers is None
+    opted_out = can_opt_out and given.allow_external_schedulers is False
     return Cursor(
-        path=given.cursor_path or "?",
+        path=given.cursor_path,
         example=given.initial_value,
         kind=_kind_of(given, resource) if given.last_value_func in (min, max) else None,
         is_descending=given.last_value_func is min,
-        is_live=is_live,
+        is_live=given.end_value is None and not opted_out,
     )
 
 
@@ -101,15 +104,16 @@ def _incremental_of(resource: DltResource) -> Incremental[Any] | None:
 
 
 def _merged(parameter: inspect.Parameter, given: Any) -> Incremental[Any] | None:  # noqa: ANN401 - an argument
+    # Copied shallowly: to make one, dlt compiles its path, which takes half a millisecond.
     default = parameter.default
     if given is None:
         return None
-    if given is default and isinstance(default, Incremental):
-        return default.copy()
     if isinstance(given, Incremental):
-        return default.merge(given) if isinstance(default, Incremental) else given.copy()
+        if given is default or not isinstance(default, Incremental):
+            return copy(given)
+        return default.merge(given)
     if isinstance(default, Incremental):
-        found = default.copy()
+        found = copy(default)
         found.initial_value = given
         return found
     # No default, or `dlt.config.value`: it comes from the configuration, which is not read here.
@@ -167,13 +171,28 @@ def _function_of(resource: DltResource) -> Callable[..., Any]:
     return typing.cast("Callable[..., Any]", getattr(gen, "__GEN__", gen))
 
 
+def _wrappers(resource: DltResource) -> Iterator[Any]:
+    """Yield what dlt has wrapped around the function of a resource, from outside."""
+    gen: Any = resource._pipe.gen
+    function = _function_of(resource)
+    while gen is not None and gen is not function:
+        yield gen
+        gen = getattr(gen, "__wrapped__", None)
+
+
 def _bound_arguments(resource: DltResource) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Return what the resource was called with; `explicit_args` are wrong for transformers."""
-    gen = resource._pipe.gen
-    if not resource.args_bound or not inspect.isfunction(gen):
-        return (), {}
-    inside = inspect.getclosurevars(gen).nonlocals
-    return inside.get("args", ()), inside.get("kwargs", {})
+    for wrapper in _wrappers(resource):
+        inside = inspect.getclosurevars(wrapper).nonlocals
+        if {"args", "kwargs"} <= inside.keys():
+            return inside["args"], inside["kwargs"]
+    return (), {}
+
+
+def _is_parallelized(resource: DltResource) -> bool:
+    return any(
+        each.__code__.co_name in {"_gen_wrapper", "_fun_wrapper"} for each in _wrappers(resource)
+    )
 
 
 # --- the incremental of one load -----------------------------------------------------------------
@@ -187,10 +206,12 @@ def _renew(resource: DltResource) -> None:
     pipe = resource._pipe
     if not hasattr(pipe.gen, "__GEN__"):
         return
-    args, kwargs = _bound_arguments(resource)
     original, is_bound = _function_of(resource), resource.args_bound
+    (args, kwargs), is_parallelized = _bound_arguments(resource), _is_parallelized(resource)
     resource._remove_incremental_step()
     pipe.replace_gen(original)
     resource._inject_config()
     if is_bound:
         pipe.bind_gen(*args, **kwargs)
+    if is_parallelized:
+        resource.parallelize()

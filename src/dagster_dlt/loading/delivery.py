@@ -23,7 +23,7 @@ from dagster_dlt.loading.leases import Lease
 from dagster_dlt.loading.ledger import Entry, Ledger
 from dagster_dlt.loading.outcome import Report
 from dagster_dlt.loading.package import Label, Package
-from dagster_dlt.loading.partitions import read_as_a_whole
+from dagster_dlt.loading.partitions import read_as_a_whole, told_by
 from dagster_dlt.loading.pipeline import fresh
 from dagster_dlt.loading.plan import Plan
 from dagster_dlt.loading.progress import Progress
@@ -135,7 +135,7 @@ class Delivery:
         Should this process die, the next run does it that finds the load in the ledger.
         """
         for entry in entries:
-            if self.ledger and entry.status == "committed" and entry.replaces:
+            if self.ledger and entry.status == "committed" and entry.renewed:
                 rows = self.ledger.remove_replaced(entry)
                 partition = entry.loader.partition
                 self.log.info(
@@ -200,6 +200,7 @@ class Delivery:
             package,
             self.ledger,
             whole=read_as_a_whole(source, self.plan),
+            told_by=told_by(source, self.plan, package.columns_of),
             same_runs=self.plan.earlier_runs | {entry.loader.run_id},
             log=self.log,
         )

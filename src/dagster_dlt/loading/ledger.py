@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
+from functools import partial
 from typing import Any, Final, Literal
 
 from dlt.common.data_types import TDataType
@@ -24,11 +25,12 @@ from dlt.pipeline.pipeline import Pipeline
 from filelock import FileLock, Timeout
 
 from dagster_dlt import _dlt
-from dagster_dlt._facts import Chain, Window
+from dagster_dlt._facts import Chain, CursorKind, Window
 from dagster_dlt.errors import LoadTakenBackError
 from dagster_dlt.loading.machine import machine, sign_of_life
 from dagster_dlt.loading.turns import Turn
-from dagster_dlt.loading.undo import count, delete_orphans, orphans, undo
+from dagster_dlt.loading.undo import count, delete_orphans, orphans, undo, undo_some
+from dagster_dlt.loading.windows import stored_inside
 
 #: Name of the table. dlt takes what begins with `_dlt` for its own, so nobody loads it as data.
 TABLE: Final = "_dlt_dagster_loads"
@@ -100,6 +102,10 @@ class Entry:
     #: this one is committed; none when that is done.
     replaces: tuple[str, ...] = ()
     renewed: tuple[Chain, ...] = ()
+    #: Loads of a range that reaches beyond the window, of which the rows within it are removed, and
+    #: the column that tells the time of a resource's rows, with how it does.
+    replaces_within: tuple[str, ...] = ()
+    told_by: Mapping[str, tuple[str, CursorKind]] = field(default_factory=dict)
     #: The place in the queue for a lease, once it is taken.
     ticket: int | None = None
     #: dlt's refresh mode, where loading the package drops or empties tables first.
@@ -132,6 +138,8 @@ class Entry:
                 "rows": dict(self.rows),
                 "failed": self.failed,
                 "replaces": self.replaces,
+                "replaces_within": self.replaces_within,
+                "told_by": dict(self.told_by),
                 "renewed": _texts_of_chains(self.renewed),
                 "window": _texts_of(self.loader.window),
                 "ticket": self.ticket,
@@ -174,6 +182,8 @@ class Entry:
             rows=facts["rows"],
             failed=tuple(facts["failed"]),
             replaces=tuple(facts["replaces"]),
+            replaces_within=tuple(facts["replaces_within"]),
+            told_by={name: tuple(told) for name, told in facts["told_by"].items()},
             renewed=_chains_of(facts["renewed"]),
             ticket=facts["ticket"],
             refresh=facts.get("refresh"),
@@ -480,13 +490,33 @@ class Ledger:
         renewed = [chain for chain in entry.renewed if chain.resource not in entry.failed]
         resources = {chain.resource for chain in renewed}
         marks = ", ".join(["%s"] * len(entry.replaces))
-        over = replace(entry, replaces=(), renewed=(), machine=entry.machine or machine())
+        over = replace(
+            entry,
+            replaces=(),
+            replaces_within=(),
+            renewed=(),
+            told_by={},
+            machine=entry.machine or machine(),
+        )
         with self._connected():
             deleted = sum(undo(self._client, each, renewed) for each in entry.replaces)
-            for each in self._read(f"{self._column['load_id']} IN ({marks})", *entry.replaces):
-                if {*each.resources} <= resources:
-                    self._set(each.load_id, status="replaced")
+            deleted += self._remove_within(entry, renewed)
+            if entry.replaces:
+                condition = f"{self._column['load_id']} IN ({marks})"
+                for each in self._read(condition, *entry.replaces):
+                    if {*each.resources} <= resources:
+                        self._set(each.load_id, status="replaced")
             self._set(entry.load_id, facts=over.facts)
+        return deleted
+
+    def _remove_within(self, entry: Entry, renewed: Sequence[Chain]) -> int:
+        deleted, window = 0, entry.loader.window
+        for chain in renewed:
+            if window and chain.resource in entry.told_by:
+                column, kind = entry.told_by[chain.resource]
+                is_inside = partial(stored_inside, window, kind)
+                for each in entry.replaces_within:
+                    deleted += undo_some(self._client, each, chain, column, is_inside)
         return deleted
 
     def drop(self, dataset: str) -> None:

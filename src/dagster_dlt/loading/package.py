@@ -78,6 +78,12 @@ class Package:
         own = self.schema.state_table_name
         return {chain.resource for chain in self.chains if chain.root != own}
 
+    def columns_of(self, resource: str) -> set[str]:
+        """Return the columns of the tables that a resource writes to directly."""
+        tables = self.schema.tables
+        roots = [chain.root for chain in self.chains_of([resource])]
+        return {name for root in roots for name in tables[root]["columns"]}
+
     def chains_of(self, resources: Iterable[str]) -> list[Chain]:
         """The chains of some resources."""
         wanted = set(resources)

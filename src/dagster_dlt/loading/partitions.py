@@ -1,7 +1,7 @@
 """Partitions: what each loads of a source, and what it must not do to the others."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 from dlt.extract import DltResource, DltSource
@@ -10,7 +10,7 @@ from dagster_dlt import _dlt
 from dagster_dlt._facts import Cursor, CursorKind, DeclaredWindow
 from dagster_dlt.errors import PartitionedReplaceError, SharedCursorError
 from dagster_dlt.loading.plan import Plan
-from dagster_dlt.loading.windows import Span, tells_time
+from dagster_dlt.loading.windows import Span, stored_kind, tells_time
 
 
 @dataclass(frozen=True)
@@ -44,22 +44,25 @@ def findings(
     shared: dict[str, str] = {}
     replacing: list[str] = []
     for name, resource in _dlt.selected_resources(source).items():
-        feeding = _dlt.lineage(source, resource)
-        if any(declared.get(each.name) == "own" for each in feeding):
-            continue
-        if (write_disposition or _dlt.write_disposition_of(resource)) == "replace":
+        feeding = {each.name: each for each in _dlt.lineage(source, resource)}
+        own = {each for each in feeding if declared.get(each) == "own"}
+        replaces = (write_disposition or _dlt.write_disposition_of(resource)) == "replace"
+        if replaces and name not in own:
             replacing.append(name)
-        cursors = {each.name: found for each in feeding if (found := _dlt.cursor_of(each))}
-        for owner, cursor in cursors.items():
+        cursors = {each: found for each in feeding if (found := _dlt.cursor_of(feeding[each]))}
+        for owner in cursors.keys() - own:
+            cursor = cursors[owner]
             if cursor.is_live and not (by_time and kind_of(cursor, declared.get(owner))):
-                shared[owner] = cursor.path
-        if by_time and not cursors:
+                shared[owner] = cursor.path or "?"
+        if by_time and not cursors and not own:
             unbounded.append(name)
     return Findings(tuple(unbounded), shared, tuple(replacing))
 
 
 def kind_of(cursor: Cursor, declared: DeclaredWindow | None) -> CursorKind | None:
     """Return how a cursor tells time; None where nothing says so."""
+    if cursor.path is None:
+        return None
     if declared is not None and declared != "own":
         return declared
     if cursor.kind == "text":
@@ -84,7 +87,7 @@ def check_partition(plan: Plan) -> None:
         write_disposition=_disposition(plan.options.get("write_disposition")),
     )
     if found.shared:
-        named = partition or f"{window}"
+        named = partition or (f"{window.start} to {window.end}" if window else "")
         raise SharedCursorError(named, found.shared, by_time=window is not None)
     if partition and found.replacing and not plan.covers_all:
         raise PartitionedReplaceError(partition, found.replacing)
@@ -114,6 +117,26 @@ def read_as_a_whole(source: DltSource, plan: Plan) -> set[str]:
         for name, resource in resources.items()
         if all(_is_whole(each, plan) for each in _dlt.lineage(source, resource))
     }
+
+
+def told_by(
+    source: DltSource, plan: Plan, columns: Callable[[str], Collection[str]]
+) -> dict[str, tuple[str, CursorKind]]:
+    """Return the column by which rows of a resource are told to be within the window, and how.
+
+    Args:
+        source: The source.
+        plan: What the run is asked to do.
+        columns: Returns the columns of a resource's table, by its name; the column is that of the
+            resource's own cursor, if it has one.
+    """
+    found: dict[str, tuple[str, CursorKind]] = {}
+    for name, resource in _dlt.selected_resources(source).items():
+        cursor, declared = _dlt.cursor_of(resource), plan.declared.get(name)
+        kind = kind_of(cursor, declared) if cursor and declared != "own" else None
+        if cursor and kind and cursor.path and cursor.path in columns(name):
+            found[name] = (cursor.path, stored_kind(kind, cursor.example))
+    return found
 
 
 def _is_whole(resource: DltResource, plan: Plan) -> bool:

@@ -5,13 +5,13 @@ has the new id by then, so that rows with an old one are those which the source 
 """
 
 import logging
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 
 from dlt.common.destination.client import JobClientBase
 
 from dagster_dlt import _dlt
-from dagster_dlt._facts import Chain
+from dagster_dlt._facts import Chain, CursorKind
 from dagster_dlt.loading.ledger import Entry, Ledger, Loader
 from dagster_dlt.loading.package import Package
 
@@ -22,6 +22,7 @@ def superseding(
     ledger: Ledger,
     *,
     whole: Collection[str],
+    told_by: Mapping[str, tuple[str, CursorKind]],
     same_runs: Collection[str],
     log: logging.Logger,
 ) -> Entry:
@@ -35,6 +36,7 @@ def superseding(
         package: Its package.
         ledger: Knows what was loaded before.
         whole: Resources that have read all of the partition.
+        told_by: Columns that tell the time of rows, by resource, and how.
         same_runs: Ids of the runs whose loads belong together with this one: other calls of the
             same step, and what an earlier attempt has committed.
         log: Where to say which rows stay.
@@ -49,10 +51,20 @@ def superseding(
         if each.loader.run_id not in same_runs and {*each.resources} & {*entry.resources}
     ]
     replaced = [each for each in earlier if is_covered(each.loader, entry.loader)]
-    _tell_what_stays(entry, earlier, replaced, renewed, log)
-    if not replaced or not renewed:
+    within = [
+        each for each in earlier if each not in replaced and _reaches_in(each.loader, entry.loader)
+    ]
+    known = {chain.resource for chain in renewed}
+    _tell_what_stays(entry, {"all": replaced, "within": within}, known, {*told_by}, log)
+    if not renewed:
         return entry
-    return replace(entry, replaces=tuple(each.load_id for each in replaced), renewed=tuple(renewed))
+    return replace(
+        entry,
+        replaces=tuple(each.load_id for each in replaced),
+        replaces_within=tuple(each.load_id for each in within),
+        renewed=tuple(renewed) if replaced or within else (),
+        told_by={name: told for name, told in told_by.items() if within and name in known},
+    )
 
 
 def is_covered(earlier: Loader, later: Loader) -> bool:
@@ -62,6 +74,13 @@ def is_covered(earlier: Loader, later: Loader) -> bool:
     if earlier.window is None or later.window is None:
         return False
     return later.window.covers(earlier.window)
+
+
+def _reaches_in(earlier: Loader, later: Loader) -> bool:
+    """Tell whether some of what a load was about is loaded again by a later one."""
+    if earlier.window is None or later.window is None:
+        return False
+    return earlier.window.overlaps(later.window)
 
 
 def _is_renewed(
@@ -76,24 +95,20 @@ def _is_renewed(
 
 def _tell_what_stays(
     entry: Entry,
-    earlier: Iterable[Entry],
-    replaced: Collection[Entry],
-    renewed: Iterable[Chain],
+    earlier: Mapping[str, Iterable[Entry]],
+    renewed: Collection[str],
+    told: Collection[str],
     log: logging.Logger,
 ) -> None:
-    for each in earlier:
-        stays = {*each.resources} & {*entry.resources} - {*each.failed}
-        if each in replaced:
-            stays -= {chain.resource for chain in renewed}
-        elif each.loader.window is None or entry.loader.window is None:
-            stays = set()  # other keys, as far as can be told
-        elif not each.loader.window.overlaps(entry.loader.window):
-            stays = set()
-        if stays and any(each.rows.values()):
-            log.warning(
-                "Rows that load %s has loaded of %s for partition %s stay, beside those that are "
-                "loaded now.",
-                each.load_id,
-                ", ".join(sorted(stays)),
-                each.loader.partition,
-            )
+    for part, loads in earlier.items():
+        for each in loads:
+            stays = {*each.resources} & {*entry.resources} - {*each.failed}
+            stays -= {*renewed} & {*told} if part == "within" else {*renewed}
+            if stays and any(each.rows.values()):
+                log.warning(
+                    "Rows that load %s has loaded of %s for partition %s stay, beside those that "
+                    "are loaded now.",
+                    each.load_id,
+                    ", ".join(sorted(stays)),
+                    each.loader.partition,
+                )

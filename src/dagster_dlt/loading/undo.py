@@ -7,7 +7,7 @@ can be reached from a row with the load id, and orphans, of which something else
 they are.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Final
 
 from dlt.common.destination.client import JobClientBase, WithStagingDataset
@@ -37,16 +37,56 @@ def undo(client: SqlJobClientBase, load_id: str, chains: Sequence[Chain]) -> int
     Returns:
         How many rows were deleted.
     """
+    _, load, _ = _columns(client)
+    present = _present(client, chains)
+    return sum(_delete(client, chain, f"{load} = %s", [load_id]) for chain in present)
+
+
+def undo_some(
+    client: SqlJobClientBase,
+    load_id: str,
+    chain: Chain,
+    column: str,
+    is_meant: Callable[[object], bool],
+) -> int:
+    """Delete those rows of a load that have a certain value; return how many.
+
+    Args:
+        client: Client of the destination, connected.
+        load_id: The load.
+        chain: Tables to which it has added rows.
+        column: Column of the outermost of them.
+        is_meant: Tells by the value in the column whether a row is to be deleted.
+    """
+    sql, (row_id, load, _) = client.sql_client, _columns(client)
+    deleted = 0
+    for present in _present(client, [chain]):
+        rows = sql.execute_sql(
+            f"SELECT {row_id}, {sql.escape_column_name(column)} "  # noqa: S608 - quoted names
+            f"FROM {sql.make_qualified_table_name(present.root)} WHERE {load} = %s",
+            load_id,
+        )
+        meant = [row for row, value in rows or [] if value is not None and is_meant(value)]
+        for start in range(0, len(meant), _AT_ONCE):
+            some = meant[start : start + _AT_ONCE]
+            marks = ", ".join(["%s"] * len(some))
+            deleted += _delete(client, present, f"{row_id} IN ({marks})", some)
+    return deleted
+
+
+def _delete(
+    client: SqlJobClientBase, chain: Chain, condition: str, values: Sequence[object]
+) -> int:
+    """Delete rows of the outermost table that fulfil a condition, with what is nested in them."""
     sql, deleted = client.sql_client, 0
-    for chain in _present(client, chains):
-        with _dlt.transaction(client):
-            # Innermost first: rows are found by the ones above them.
-            for depth in reversed(range(len(chain.tables))):
-                rows = f"FROM {_rows_of_load(client, chain, depth)}"
-                ((found,),) = sql.execute_sql(f"SELECT COUNT(*) {rows}", load_id) or [(0,)]
-                if found:
-                    sql.execute_sql(f"DELETE {rows}", load_id)
-                    deleted += found
+    with _dlt.transaction(client):
+        # Innermost first: rows are found by the ones above them.
+        for depth in reversed(range(len(chain.tables))):
+            rows = f"FROM {_rows(client, chain, depth, condition)}"
+            ((found,),) = sql.execute_sql(f"SELECT COUNT(*) {rows}", *values) or [(0,)]
+            if found:
+                sql.execute_sql(f"DELETE {rows}", *values)
+                deleted += found
     return deleted
 
 
@@ -82,14 +122,14 @@ def delete_orphans(
     return deleted
 
 
-def _rows_of_load(client: SqlJobClientBase, chain: Chain, depth: int) -> str:
-    """Return the table at this place of the chain, with the condition for the rows of a load."""
+def _rows(client: SqlJobClientBase, chain: Chain, depth: int, condition: str) -> str:
+    """Return the table at this place of the chain, for rows below those that fulfil a condition."""
     name, above = chain.tables[depth]
-    row_id, load, parent_id = _columns(client)
+    row_id, _, parent_id = _columns(client)
     table = client.sql_client.make_qualified_table_name(name)
     if above is None:
-        return f"{table} WHERE {load} = %s"
-    parents = _rows_of_load(client, chain, chain.names.index(above))
+        return f"{table} WHERE {condition}"
+    parents = _rows(client, chain, chain.names.index(above), condition)
     return f"{table} WHERE {parent_id} IN (SELECT {row_id} FROM {parents})"  # noqa: S608 - quoted
 
 
@@ -144,9 +184,10 @@ def count(client: SqlJobClientBase, load_id: str, chains: Sequence[Chain]) -> di
     found: dict[str, int] = {}
     for chain in _present(client, chains):
         for depth, name in enumerate(chain.names):
-            query = f"SELECT COUNT(*) FROM {_rows_of_load(client, chain, depth)}"  # noqa: S608 - quoted
-            ((rows,),) = client.sql_client.execute_sql(query, load_id) or [(0,)]
-            found[name] = int(rows)
+            rows = _rows(client, chain, depth, f"{_columns(client)[1]} = %s")
+            query = f"SELECT COUNT(*) FROM {rows}"  # noqa: S608 - quoted
+            ((number,),) = client.sql_client.execute_sql(query, load_id) or [(0,)]
+            found[name] = int(number)
     for name, ids in orphans(client, chains).items():
         found[name] += len(ids)
     return {name: rows for name, rows in found.items() if rows}

@@ -98,7 +98,8 @@ class Span:
         known = _ISO.fullmatch(self.example) if isinstance(self.example, str) else None
         if known is None:
             low, high = self._moments
-            return f"{low:%Y-%m-%dT%H:%M:%SZ}", f"{_up(high, timedelta(seconds=1)):%FT%TZ}"
+            form = "%Y-%m-%dT%H:%M:%SZ"
+            return low.strftime(form), _up(high, timedelta(seconds=1)).strftime(form)
         if known["hour"] is None:
             low, high = self._walls
             return low.date().isoformat(), _up(high, _DAY).date().isoformat()
@@ -108,6 +109,30 @@ class Span:
         )
         low, high = low.replace(tzinfo=None), high.replace(tzinfo=None)
         return _like(known, _down(low, _step(known))), _like(known, _up(high, _step(known)))
+
+
+def stored_inside(window: Window, kind: CursorKind, value: object) -> bool:
+    """Tell whether a value is within the window, as a destination gives it back.
+
+    Destinations keep times in UTC, or as if they were: whether one had a zone at the source says
+    `kind`, and not the value.
+    """
+    found = moment(value, kind)
+    if kind == "local_datetime":
+        found = found.astimezone(UTC).replace(tzinfo=None) if found.tzinfo else found
+    elif kind == "datetime" and found.tzinfo is None:
+        found = found.replace(tzinfo=UTC)
+    return Span(window, kind).side(found) == 0
+
+
+def stored_kind(kind: CursorKind, example: object) -> CursorKind:
+    """Return how values tell time once they are stored, where dlt makes times of ISO texts."""
+    if kind != "text":
+        return kind
+    known = _ISO.fullmatch(example) if isinstance(example, str) else None
+    if known is None or known["offset"]:
+        return "datetime"
+    return "local_datetime" if known["hour"] else "date"
 
 
 def wall_clock(at: datetime) -> datetime:
