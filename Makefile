@@ -29,7 +29,7 @@ ui: $(READY) ## Serve the flights example in Dagster's UI, until interrupted
 		DAGSTER_HOME="$${FLIGHTS_HOME:-$$PWD/data}/dagster" dg dev $(ARGS)
 
 test: $(READY) ## Run the tests; ARGS="-k name" goes to pytest
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n auto --dist loadfile $(ARGS)
 
 soak: $(READY) ## Kill N loads for each destination, with and without its disk, and look for damage
 	@$(BIN)/python tests/kills/soak.py --rounds $(N) $(ARGS)

@@ -11,7 +11,7 @@ from plan import Cell
 
 
 @pytest.fixture(scope="module")
-def reference(places, verdict_of):  # the second, so that the histories are played meanwhile
+def reference(places):
     return places.reference("duckdb", "truncate-and-insert")
 
 
