@@ -23,7 +23,7 @@ from dagster_dlt import DagsterDltResource, _dlt, dlt_assets
 from dagster_dlt.loading import worker
 from dagster_dlt.loading.worker import stream
 from dagster_dlt.loading.workspace import claim_permanent
-from sources import assets_of, query
+from sources import assets_of, outage, query
 
 INTERRUPTED = dg.DagsterExecutionInterruptedError
 EVENTS = 'select "at", extraction from raw.events order by 1, 2'
@@ -187,6 +187,38 @@ def test_a_long_statement_in_duckdb_is_cancelled_and_the_next_run_completes_it(
     assert query(pipeline, "select count(*), count(marked) from raw.events") == [
         (rows + 2, rows + 1)
     ]
+    assert left_over() == []
+
+
+def test_an_interrupt_while_a_pending_package_is_finished_leaves_it_to_the_next_run(
+    pipeline, materialize, left_over, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(worker, "GRACE", 0)
+    rows = 1000 * 2048
+    once = iter([interrupt])
+    cancelled = False
+
+    def mark(values: pa.Array) -> pa.Array:
+        next(once, bool)()  # DuckDB calls it in several threads
+        if not cancelled:
+            time.sleep(0.02)
+        return values
+
+    assert materialize(assets_of(numbers(1), pipeline)).success
+    with monkeypatch.context() as patch:
+        outage(patch)
+        with pytest.raises(dg.Failure):
+            materialize(assets_of(numbers(rows), pipeline))
+    with calling(mark, tmp_path / "warehouse.duckdb"):
+        with pytest.raises(INTERRUPTED):
+            materialize(assets_of(numbers(10), pipeline))
+        assert query(pipeline, "select count(*) from raw.events") == [(1,)]
+        assert threads() == []
+
+        cancelled = True
+        # It extracts its own, which the interrupted one did not come to.
+        assert materialize(assets_of(numbers(20), pipeline)).success
+    assert query(pipeline, "select count(*) from raw.events") == [(1 + rows + 20,)]
     assert left_over() == []
 
 
