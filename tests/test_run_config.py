@@ -17,11 +17,9 @@ from dagster_dlt import (
     DltLoadSpecModel,
     DltRunConfig,
     DltWindow,
-    DltWorkers,
     dlt_assets,
 )
 from dagster_dlt._facts import Window
-from dagster_dlt.errors import ResourceNotSelectedError, RunConfigError
 from sources import one, outage, query
 
 
@@ -666,12 +664,6 @@ def test_a_limit_has_to_limit_something():
 def test_numbers_and_lists_that_mean_nothing_are_refused(wrong):
     with pytest.raises(ValidationError):
         DltRunConfig(**wrong)
-
-
-def test_errors_keep_what_they_are_about():
-    assert RunConfigError("window", "is wrong", "Leave it out").field == "window"
-    assert ResourceNotSelectedError("shop", "order", ["orders"]).known == ("orders",)
-    assert DltWorkers(load=2).facts() == {"load": 2}
 
 
 # --- dry run -----------------------------------------------------------------------------------
