@@ -45,6 +45,7 @@ EXAMPLES = [
     errors.CursorValueError("soon", "orders", "at"),
     errors.RunConfigError("window", "is given to a run of partition 'a'", "Leave it out"),
     errors.ResourceNotSelectedError("shop", "order", ["orders"]),
+    errors.LeaseLostError(["orders"]),
     errors.PendingPackagesError("shop", ["1.2"], "/w"),
     errors.WorkspaceProtocolError("s33", "Protocol not known: s33", ["s3"]),
     errors.ParkingError("s3://bucket", "cannot be read (OSError: gone)", "Check the URL"),
