@@ -1,7 +1,7 @@
 """What a person chooses for one run: in the launchpad, in a `RunConfig`, on the resource."""
 
 import threading
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
@@ -21,6 +21,9 @@ from dagster_dlt import (
 )
 from dagster_dlt._facts import Window
 from sources import one, outage, query
+
+UTC = timezone.utc
+JANUARY = {"start": "2024-01-01", "end": "2024-02-01"}
 
 
 @dlt.source(name="shop")
@@ -432,6 +435,35 @@ def test_workers_of_normalize_are_chosen_whatever_dlt_is_configured_to(pipeline,
     assert run(one_line(shop(), pipeline), {"workers": {"normalize": 1}}).success
 
 
+@dlt.source(name="shop")
+def by_time():
+    """One order a day, at midnight in UTC."""
+
+    @dlt.resource
+    def orders(at=dlt.sources.incremental("at", initial_value=datetime(2023, 12, 1, tzinfo=UTC))):
+        first = datetime(2023, 12, 1, tzinfo=UTC)
+        yield [{"at": first + timedelta(days=day), "day": day} for day in range(90)]
+
+    @dlt.resource(selected=False)
+    def prices():
+        yield {"sku": "tea"}
+
+    return orders, prices
+
+
+def test_a_window_loads_its_rows_and_leaves_the_cursor_alone(pipeline):
+    run(one_line(by_time(), pipeline), {"refresh": "drop_data"})
+    cursor = observed(run(one_line(by_time(), pipeline), {"dry_run": True}))
+    with pipeline.sql_client() as client:
+        client.execute_sql("delete from raw.orders where day >= 31 and day < 62")
+    run(one_line(by_time(), pipeline), {"window": JANUARY})
+
+    assert [day for (day,) in query(pipeline, "select day from raw.orders order by day")] == list(
+        range(90)
+    )
+    assert observed(run(one_line(by_time(), pipeline), {"dry_run": True})) == cursor
+
+
 def test_window_reaches_the_plan_of_the_load_in_utc(pipeline, monkeypatch):
     from dagster_dlt import resource
 
@@ -439,13 +471,13 @@ def test_window_reaches_the_plan_of_the_load_in_utc(pipeline, monkeypatch):
     monkeypatch.setattr(resource, "run_load", lambda plan, _report, _log: plans.append(plan))
 
     run(
-        one_line(shop(), pipeline),
+        one_line(by_time(), pipeline),
         {"window": {"start": "2024-01-01", "end": "2024-02-01T00:00:00+01:00"}},
     )
 
     assert plans[0].window == Window(
-        datetime(2024, 1, 1, tzinfo=timezone.utc),
-        datetime(2024, 1, 31, 23, tzinfo=timezone.utc),
+        datetime(2024, 1, 1, tzinfo=UTC),
+        datetime(2024, 1, 31, 23, tzinfo=UTC),
     )
 
 
@@ -582,7 +614,7 @@ DAILY = dg.DailyPartitionsDefinition("2024-01-01")
 
 @pytest.mark.parametrize("chosen", [{"refresh": "drop_data"}, {"write_disposition": "replace"}])
 def test_what_takes_away_all_partitions_is_refused_in_a_run_of_one(pipeline, chosen):
-    assets = one_line(shop(), pipeline, partitions_def=DAILY)
+    assets = one_line(by_time(), pipeline, partitions_def=DAILY)
 
     error = refused(assets, chosen, partition_key="2024-01-02")
 
@@ -592,17 +624,29 @@ def test_what_takes_away_all_partitions_is_refused_in_a_run_of_one(pipeline, cho
     )
 
 
+def test_a_run_of_all_partitions_may_begin_anew(pipeline):
+    monthly = dg.MonthlyPartitionsDefinition("2023-12-01", end_date="2024-03-01")
+    assets = one_line(by_time(), pipeline, partitions_def=monthly)
+    everything = {
+        "dagster/asset_partition_range_start": "2023-12-01",
+        "dagster/asset_partition_range_end": "2024-02-01",
+    }
+    for _ in range(2):
+        run(assets, {"refresh": "drop_data"}, tags=everything)
+
+    assert query(pipeline, "select count(*) from raw.orders") == [(90,)]
+    january = dict.fromkeys(everything, "2024-01-01")
+    assert "all partitions" in refused(assets, {"refresh": "drop_data"}, tags=january).message
+
+
 def test_a_refresh_in_code_is_refused_in_a_run_of_a_partition_too(make_pipeline):
-    assets = one_line(shop(), make_pipeline(refresh="drop_sources"), partitions_def=DAILY)
+    assets = one_line(by_time(), make_pipeline(refresh="drop_sources"), partitions_def=DAILY)
 
     assert "all partitions" in refused(assets, partition_key="2024-01-02").message
 
 
-JANUARY = {"start": "2024-01-01", "end": "2024-02-01"}
-
-
 def test_a_window_is_refused_in_a_run_of_a_partition(pipeline):
-    assets = one_line(shop(), pipeline, partitions_def=DAILY)
+    assets = one_line(by_time(), pipeline, partitions_def=DAILY)
 
     error = refused(assets, {"window": JANUARY}, partition_key="2024-01-02")
 
@@ -730,7 +774,8 @@ def test_a_dry_run_tells_what_else_was_chosen(pipeline):
         "resources": ["orders", "prices"],
     }
 
-    told = observed(run(one_line(shop(), pipeline), config))["dlt_shop_orders"]
+    source = by_time().with_resources("orders", "prices")
+    told = observed(run(one_line(source, pipeline), config))["dlt_shop_orders"]
 
     assert told["window"] == "2024-01-01 00:00:00+00:00 <= cursor < 2024-02-01 00:00:00+00:00"
     assert told["limit"].startswith("Limit: each resource is read up to 5 rows.")

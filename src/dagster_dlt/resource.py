@@ -31,7 +31,7 @@ from dagster_dlt.errors import ResourcesFailedError, RunConfigError
 from dagster_dlt.loading.ledger import Loader
 from dagster_dlt.loading.outcome import Outcome, Report
 from dagster_dlt.loading.parking import Parking
-from dagster_dlt.loading.partitions import check_partition
+from dagster_dlt.loading.partitions import check_partition, is_apart
 from dagster_dlt.loading.plan import Decompose, OnPending, Plan, RunOptions, check_options
 from dagster_dlt.loading.preview import preview
 from dagster_dlt.loading.run import run as run_load
@@ -213,10 +213,11 @@ class DagsterDltResource(dg.ConfigurableResource[Any], DltRunConfig):
             limit=chosen.limit.facts() if chosen.limit else None,
             workers=chosen.workers.facts() if chosen.workers else {},
         )
-        refuse_unsafe(chosen, plan.refresh, plan.loader.partition)
+        alone = plan.covers_all or is_apart(plan)
+        refuse_unsafe(chosen, plan.refresh, plan.loader.partition, alone=alone)
+        check_partition(plan)
         if chosen.dry_run:
             return _DryRun(context, binding, plan, call)
-        check_partition(plan)
         return _Execution(context, binding, plan, call)
 
     def extract_resource_metadata(

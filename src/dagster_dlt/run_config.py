@@ -208,24 +208,27 @@ def merged(*choices: DltRunConfig) -> DltRunConfig:
     )
 
 
-def refuse_unsafe(chosen: DltRunConfig, refresh: str | None, partition: str | None) -> None:
+def refuse_unsafe(
+    chosen: DltRunConfig, refresh: str | None, partition: str | None, *, alone: bool
+) -> None:
     """Refuse choices that would lose rows together, or in a run of a partition.
 
     Args:
         chosen: What was chosen.
         refresh: dlt's refresh mode in this run, wherever it comes from.
         partition: The partition of the run, if it has one.
+        alone: There are no rows of other partitions.
 
     Raises:
         RunConfigError: says which, and why.
     """
     replaces = chosen.write_disposition == "replace"
     anew = "refresh" if refresh else "write_disposition 'replace'" if replaces else None
-    if partition is not None and anew:
+    if partition is not None and anew and not alone:
         field, problem, remedy = (
             anew,
             f"would take away the rows of all partitions, and the run is for {partition!r}",
-            "Leave it out, or refresh the tables in a run without partitions",
+            "Leave it out, or load all partitions in one run",
         )
     elif partition is not None and chosen.window:
         field, problem, remedy = (

@@ -78,7 +78,7 @@ def check_partition(plan: Plan) -> None:
         PartitionedReplaceError: the others' rows would be deleted.
     """
     partition, window = plan.loader.partition, plan.window
-    if (partition is None and window is None) or (partition and _is_apart(plan, partition)):
+    if (partition is None and window is None) or is_apart(plan):
         return
     found = findings(
         plan.source,
@@ -153,8 +153,11 @@ def _disposition(given: object) -> object:
     return given.get("disposition") if isinstance(given, Mapping) else given
 
 
-def _is_apart(plan: Plan, partition: str) -> bool:
-    """Tell whether the partition has a pipeline or a dataset to itself, by its name."""
+def is_apart(plan: Plan) -> bool:
+    """Tell whether the run's partition has a pipeline or a dataset to itself, by its name."""
+    partition = plan.loader.partition
+    if not partition:
+        return False
     names = (plan.given.pipeline_name, plan.options.get("dataset_name", plan.given.dataset_name))
     return any(_words(partition) in _words(name) for name in names if name)
 
