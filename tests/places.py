@@ -15,7 +15,8 @@ from dlt.pipeline.pipeline import Pipeline
 
 from dagster_dlt import _dlt
 from dagster_dlt._facts import ResourceFacts
-from dagster_dlt.loading.ledger import Entry, Ledger, Loader, ledger_of
+from dagster_dlt.loading.entry import Entry, Loader
+from dagster_dlt.loading.ledger import Ledger, ledger_of
 from dagster_dlt.loading.outcome import Outcome
 from dagster_dlt.loading.plan import Plan
 from dagster_dlt.loading.run import run

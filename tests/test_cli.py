@@ -20,8 +20,8 @@ from dagster_dlt.cli import main
 from dagster_dlt.cli.code_location import load_file
 from dagster_dlt.errors import RefusedError
 from dagster_dlt.loading import cursors, pending
+from dagster_dlt.loading.entry import Loader
 from dagster_dlt.loading.leases import lease
-from dagster_dlt.loading.ledger import Loader
 from dagster_dlt.loading.machine import sign_of_life
 from dagster_dlt.loading.site import site_of
 from sources import outage

@@ -13,8 +13,8 @@ import pytest
 from dagster_dlt import _dlt
 from dagster_dlt._facts import Window
 from dagster_dlt.errors import LeaseLostError
+from dagster_dlt.loading.entry import Entry, Loader
 from dagster_dlt.loading.leases import lease, overlap
-from dagster_dlt.loading.ledger import Entry, Loader
 from places import LOG, Place, load
 
 

@@ -20,7 +20,8 @@ from dagster_dlt import DagsterDltResource, _dlt
 from dagster_dlt.errors import LoadTakenBackError
 from dagster_dlt.loading import ledger as ledger_module
 from dagster_dlt.loading import run as run_module
-from dagster_dlt.loading.ledger import LEASE, TABLE, Entry, Ledger, Loader
+from dagster_dlt.loading.entry import Entry, Loader
+from dagster_dlt.loading.ledger import LEASE, TABLE, Ledger
 from dagster_dlt.loading.machine import machine, sign_of_life
 from dagster_dlt.loading.turns import Turn
 from places import Died, contents, expected, load, retry, shop

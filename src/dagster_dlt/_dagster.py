@@ -20,7 +20,7 @@ from dagster_shared.libraries import DagsterLibraryRegistry
 from packaging.version import Version
 
 from dagster_dlt._facts import Window
-from dagster_dlt.loading.ledger import RANGE
+from dagster_dlt.loading.entry import RANGE
 
 #: Characters that an asset key cannot have; dots are taken from 1.13.5 on.
 NOT_IN_KEYS: Final = (

@@ -28,7 +28,7 @@ from dagster_dlt.constants import (
 )
 from dagster_dlt.dlt_event_iterator import DltEventIterator, DltEventType
 from dagster_dlt.errors import ResourcesFailedError, RunConfigError
-from dagster_dlt.loading.ledger import Loader
+from dagster_dlt.loading.entry import Loader
 from dagster_dlt.loading.outcome import Outcome, Report
 from dagster_dlt.loading.parking import Parking
 from dagster_dlt.loading.partitions import check_partition, is_apart

@@ -7,7 +7,7 @@ import click
 from dagster_dlt.cli.answers import Proposal, Row, json_option, moment, show, show_json, yes_option
 from dagster_dlt.cli.where import Where
 from dagster_dlt.errors import NothingMatchesError, RefusedError
-from dagster_dlt.loading.ledger import Entry
+from dagster_dlt.loading.entry import Entry
 from dagster_dlt.loading.machine import machine
 from dagster_dlt.loading.site import Site
 

@@ -13,7 +13,7 @@ from dlt.pipeline.pipeline import Pipeline
 
 from dagster_dlt import _dlt
 from dagster_dlt.errors import RefusedError
-from dagster_dlt.loading.ledger import Entry, Loader
+from dagster_dlt.loading.entry import Entry, Loader
 from dagster_dlt.loading.pending import left_behind, of_resources
 from dagster_dlt.loading.pipeline import fresh
 from dagster_dlt.loading.site import Site

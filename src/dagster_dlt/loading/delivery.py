@@ -19,8 +19,9 @@ from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_rand
 from dagster_dlt import _dlt
 from dagster_dlt._facts import ResourceFailure
 from dagster_dlt.errors import PendingPackagesError
+from dagster_dlt.loading.entry import Entry
 from dagster_dlt.loading.leases import Lease
-from dagster_dlt.loading.ledger import Entry, Ledger
+from dagster_dlt.loading.ledger import Ledger
 from dagster_dlt.loading.outcome import Report
 from dagster_dlt.loading.package import Label, Package
 from dagster_dlt.loading.partitions import read_as_a_whole, told_by

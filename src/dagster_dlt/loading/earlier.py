@@ -14,7 +14,7 @@ from dagster_dlt import _dlt
 from dagster_dlt._facts import ResourceFailure
 from dagster_dlt.errors import PendingPackagesError
 from dagster_dlt.loading.delivery import Delivery
-from dagster_dlt.loading.ledger import overlapping, owed_refresh
+from dagster_dlt.loading.entry import overlapping, owed_refresh
 from dagster_dlt.loading.outcome import outcome_of
 from dagster_dlt.loading.package import Package
 from dagster_dlt.loading.undo import clean

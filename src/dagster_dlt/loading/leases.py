@@ -21,7 +21,8 @@ from tenacity import Retrying, retry_if_result, wait_exponential
 
 from dagster_dlt import _dlt
 from dagster_dlt.errors import LeaseLostError
-from dagster_dlt.loading.ledger import RANGE, Entry, Ledger, Loader
+from dagster_dlt.loading.entry import RANGE, Entry, Loader
+from dagster_dlt.loading.ledger import Ledger
 
 #: Seconds between two looks at the queue, at most.
 LOOK: Final = 2.0

@@ -15,7 +15,7 @@ from typing_extensions import override
 from dagster_dlt import _dlt
 from dagster_dlt._facts import ResourceFailure
 from dagster_dlt.errors import RefusedError, ResourcesFailedError
-from dagster_dlt.loading.ledger import Entry, Loader
+from dagster_dlt.loading.entry import Entry, Loader
 from dagster_dlt.loading.plan import Plan
 from dagster_dlt.loading.run import finish
 from dagster_dlt.loading.site import Site

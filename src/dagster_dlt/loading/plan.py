@@ -15,7 +15,7 @@ from dlt.pipeline.pipeline import Pipeline
 from dagster_dlt import _dlt
 from dagster_dlt._facts import DeclaredWindow, Limit, Window
 from dagster_dlt.errors import UnknownRunOptionError
-from dagster_dlt.loading.ledger import Loader
+from dagster_dlt.loading.entry import Loader
 from dagster_dlt.loading.parking import Parking
 
 

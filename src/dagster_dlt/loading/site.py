@@ -13,7 +13,8 @@ from dlt.pipeline.pipeline import Pipeline
 
 from dagster_dlt import _dlt
 from dagster_dlt._facts import Home
-from dagster_dlt.loading.ledger import Entry, Ledger, ledger_of
+from dagster_dlt.loading.entry import Entry
+from dagster_dlt.loading.ledger import Ledger, ledger_of
 from dagster_dlt.loading.pipeline import fresh
 from dagster_dlt.loading.plan import RunOptions
 from dagster_dlt.loading.turns import Turn, turn_of

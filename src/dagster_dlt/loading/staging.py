@@ -14,8 +14,9 @@ from hashlib import sha256
 from dlt.pipeline.pipeline import Pipeline
 
 from dagster_dlt import _dlt
+from dagster_dlt.loading.entry import Entry
 from dagster_dlt.loading.leases import lease
-from dagster_dlt.loading.ledger import Entry, Ledger
+from dagster_dlt.loading.ledger import Ledger
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from dlt.destinations.job_client_impl import SqlJobClientBase
 from dlt.pipeline.pipeline import Pipeline
 
 from dagster_dlt import _dlt
-from dagster_dlt.loading.ledger import Entry
+from dagster_dlt.loading.entry import Entry
 from dagster_dlt.loading.package import Package
 
 #: Seconds by which the clocks of two machines may differ.

@@ -12,7 +12,8 @@ from dlt.common.destination.client import JobClientBase
 
 from dagster_dlt import _dlt
 from dagster_dlt._facts import Chain, CursorKind
-from dagster_dlt.loading.ledger import Entry, Ledger, Loader
+from dagster_dlt.loading.entry import Entry, Loader
+from dagster_dlt.loading.ledger import Ledger
 from dagster_dlt.loading.package import Package
 
 
