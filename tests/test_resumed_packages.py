@@ -85,6 +85,23 @@ def test_a_job_of_unknown_outcome_is_done_once(place, jobs):
 
 
 @servers_and_files
+@on("table", ["notes", "accounts"])
+@on("workers", ["1", "20"])
+def test_a_merge_that_was_not_begun_waits_for_what_is_sent_again(
+    place, table, workers, monkeypatch
+):
+    monkeypatch.setenv("LOAD__WORKERS", workers)
+    folder = left_behind(place, shop())
+    put_in_doubt(folder, f"{table}.sql")
+    (merge,) = (folder / "started_jobs").iterdir()
+    merge.rename(folder / "new_jobs" / merge.name)
+
+    retry(place.pipeline(), shop())
+
+    assert contents(place) == expected(3)
+
+
+@servers_and_files
 @on("jobs", [["prices"], ["prices__tags"], ["prices.sql"]], ids="+".join)
 def test_a_job_of_unknown_outcome_of_a_replace_from_staging_is_done_once(place, jobs, monkeypatch):
     monkeypatch.setenv("DESTINATION__REPLACE_STRATEGY", "insert-from-staging")

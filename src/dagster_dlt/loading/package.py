@@ -103,7 +103,7 @@ class Package:
             table = job.table_name
             if state in {PackageStorage.NEW_JOBS_FOLDER, PackageStorage.STARTED_JOBS_FOLDER}:
                 unfinished.add(table)
-            if state != PackageStorage.NEW_JOBS_FOLDER:
+            if state != PackageStorage.NEW_JOBS_FOLDER or job.file_format in _FOLLOWUPS:
                 begun.add(table)
             if state == PackageStorage.STARTED_JOBS_FOLDER and self._is_unknown(job):
                 unknown.add(table)
@@ -200,18 +200,19 @@ class Package:
 
     def _move(self, chains: Sequence[Chain], folder: str) -> None:
         tables = {name for chain in chains for name in chain.names}
-        # Those that were started last: by them a process that comes after a crash sees what is left
-        # to do. For the same reason a job's note is gone before its file is.
-        for state, job in sorted(
-            self._jobs(), key=lambda each: each[0] == PackageStorage.STARTED_JOBS_FOLDER
-        ):
-            if job.table_name not in tables or state in {folder, PackageStorage.FAILED_JOBS_FOLDER}:
+        # Those by which a process that comes after a crash sees what is left to do come last: jobs
+        # that were started, and what dlt makes once all files of a chain are loaded, which must not
+        # be there when they are to be loaded again. For the same reason a job's note is gone
+        # before its file is.
+        for state, job in sorted(self._jobs(), key=_tells_what_is_left):
+            if job.table_name not in tables or state == PackageStorage.FAILED_JOBS_FOLDER:
                 continue
             name = job.file_name()
-            self._packages.clear_pending_transition(self.load_id, name)
             if job.file_format in _FOLLOWUPS:
+                self._packages.clear_pending_transition(self.load_id, name)
                 (self.path / state / name).unlink()
-            else:
+            elif state != folder:
+                self._packages.clear_pending_transition(self.load_id, name)
                 (self.path / state / name).rename(self.path / folder / name)
 
     def _jobs(self) -> Sequence[tuple[str, ParsedLoadJobFileName]]:
@@ -220,3 +221,8 @@ class Package:
     @property
     def _packages(self) -> PackageStorage:
         return _dlt.normalized_packages(self.pipeline)
+
+
+def _tells_what_is_left(item: tuple[str, ParsedLoadJobFileName]) -> bool:
+    state, job = item
+    return state == PackageStorage.STARTED_JOBS_FOLDER or job.file_format in _FOLLOWUPS
