@@ -720,4 +720,4 @@ def test_the_ledger_takes_as_many_statements_for_twenty_resources_as_for_one(pla
         sent.clear()
         return count
 
-    assert statements(1) == statements(20) <= 10
+    assert statements(1) == statements(20) <= 12
