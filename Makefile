@@ -1,6 +1,6 @@
 # One word per action; CI says the same words. `make` alone lists them.
 #
-# demo, test, soak, check, bench and ui need only python3 (3.10 to 3.14, with venv) and make: they
+# demo, test, soak, soak-at-once, check, bench and ui need only python3 (3.10 to 3.14, with venv) and make: they
 # set up .venv themselves, once, and again when pyproject.toml or constraints.txt has changed.
 
 PYTHON ?= python3
@@ -16,7 +16,7 @@ PIP := -m pip --disable-pip-version-check
 PINNED := --constraint constraints.txt --build-constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo ui test soak check test-matrix bench constraints clean
+.PHONY: help demo ui test soak soak-at-once check test-matrix bench constraints clean
 
 help: ## List the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -33,6 +33,9 @@ test: $(READY) ## Run the tests; ARGS="-k name" goes to pytest
 
 soak: $(READY) ## Kill N loads for each destination, with and without its disk, and look for damage
 	@$(BIN)/python tests/kills/soak.py --rounds $(N) $(ARGS)
+
+soak-at-once: $(READY) ## Load with 8 runs at once, N times for each promise, and compare with one by one
+	@$(BIN)/python tests/at_once/soak.py --rounds $(N) $(ARGS)
 
 check: $(READY) ## Lint, format, types, direction of imports, public surface and code blocks of the docs
 	$(BIN)/ruff check

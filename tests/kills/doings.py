@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from contents import Contents, Row, differences
 from plan import Disk
 from world import STAMPED, world
+
+from contents import Contents, Row, differences
 
 
 @dataclass

@@ -17,12 +17,12 @@ from pathlib import Path
 from threading import Lock
 from typing import Any, Final, Literal
 
-from contents import Contents, damage
 from doings import Doings
 from nursery import Nursery
 from plan import Cell, Destination, Disk, Plan
-from world import TICKS, world
+from world import STAMPED, TICKS, world
 
+from contents import Contents, damage
 from postgres import drop
 
 #: As in `project`, which is imported in the processes that may be killed only.
@@ -235,7 +235,7 @@ def _played(plan: Plan, places: Places) -> Verdict:
     if not problems:
         found, expected = history.contents(), reference.after[plan.last]
         doings = history.doings(cell.disk)
-        problems += damage(found, expected)
+        problems += damage(found, expected, STAMPED)
         problems += doings.problems(found, expected)
         if places.first != "plain":
             problems += doings.unreported()

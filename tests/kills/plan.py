@@ -26,6 +26,25 @@ COMMON: Final = frozenset(
 )
 
 
+#: The moments at which something is done and something that belongs to it is not, in their order.
+POINTS: Final = (
+    "item",
+    "packed",
+    "normalized",
+    "job started",
+    "job committed",
+    "job noted",
+    "job moved",
+    "completing",
+    "completed",
+    "marked",
+    "moved",
+    "loaded",
+    "reporting",
+    "reported",
+)
+
+
 @dataclass(frozen=True)
 class Cell:
     """Where the rows go, and what becomes of the working directory of a killed process."""

@@ -19,10 +19,10 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from history import Places, Verdict
 from nursery import Nursery
-from plan import CELLS, Cell
-from seeds import POINTS, seeds
+from plan import CELLS, POINTS, Cell
 
 from postgres import server
+from seeds import seeds
 
 #: Columns of the summary: the stages of a load, and those before and after it.
 STAGES = {

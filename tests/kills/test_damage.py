@@ -4,10 +4,11 @@ from copy import deepcopy
 from dataclasses import replace
 
 import pytest
-from contents import damage
 from doings import Doings
 from history import Places
 from plan import Cell
+
+from contents import damage
 
 
 @pytest.fixture(scope="module")

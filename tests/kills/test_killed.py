@@ -6,6 +6,7 @@ working directory kept or lost. `make soak` plays more of these, and can play on
 
 import pytest
 from plan import CELLS
+
 from seeds import seeds
 
 GAMES = [(cell, seed) for cell in CELLS for seed in seeds(2)]

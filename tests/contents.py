@@ -1,17 +1,18 @@
 """What is at a destination, and what is wrong with it."""
 
 import base64
+import gzip
 import json
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import duckdb
 import psycopg2
-from world import STAMPED
 
 Row = dict[str, Any]
 
@@ -25,7 +26,9 @@ class Contents:
 
     @classmethod
     def read(cls, destination: str, dataset: str) -> "Contents":
-        """Read everything, without dlt."""
+        """Read everything, without dlt, from a database or from the files of a bucket."""
+        if Path(destination).is_dir():
+            return cls._of_files(Path(destination), dataset)
         url = destination.startswith("postgresql:")
         connection = psycopg2.connect(destination) if url else duckdb.connect(destination)
         with closing(connection):
@@ -49,6 +52,15 @@ class Contents:
                     if each["table_schema"] not in {"information_schema", "pg_catalog"}
                 ),
             )
+
+    @classmethod
+    def _of_files(cls, bucket: Path, dataset: str) -> "Contents":
+        return cls(
+            tables={
+                each.name: _rows(each) for each in (bucket / dataset).iterdir() if each.is_dir()
+            },
+            datasets=frozenset(each.name for each in bucket.iterdir()),
+        )
 
     @property
     def roots(self) -> list[str]:
@@ -88,6 +100,13 @@ class Contents:
         return Counter(row["load_id"] for row in self.tables["_dlt_loads"] if row["status"] == 0)
 
     @property
+    def stored_schema(self) -> dict[str, list[str]]:
+        """The columns of each table in the schema that was stored last."""
+        newest = max(self.tables["_dlt_version"], key=lambda row: str(row["inserted_at"]))
+        schema = json.loads(newest["schema"])
+        return {name: sorted(table["columns"]) for name, table in schema["tables"].items()}
+
+    @property
     def cursors(self) -> dict[str, Any]:
         """The cursors that the next run starts from: those of the newest load."""
         states = [
@@ -99,15 +118,32 @@ class Contents:
         state = json.loads(zlib.decompress(base64.b64decode(newest["state"])))
         cursors = {
             f"{resource}.{path}": cursor["last_value"]
-            for source in state["sources"].values()
-            for resource, known in source["resources"].items()
+            for source in state.get("sources", {}).values()
+            for resource, known in source.get("resources", {}).items()
             for path, cursor in known.get("incremental", {}).items()
         }
         return dict(sorted(cursors.items()))
 
 
-def damage(found: Contents, expected: Contents) -> Iterator[str]:
-    """Say in which way `found` is not what an uninterrupted history has left."""
+def _rows(folder: Path) -> list[Row]:
+    if (folder / "_delta_log").is_dir():
+        from deltalake import DeltaTable
+
+        return DeltaTable(folder).to_pyarrow_table().to_pylist()
+    lines = (line for file in folder.glob("*.jsonl*") for line in _opened(file))
+    return [json.loads(line) for line in lines]
+
+
+def _opened(file: Path) -> list[str]:
+    packed = file.read_bytes()
+    return (gzip.decompress(packed) if file.suffix == ".gz" else packed).decode().splitlines()
+
+
+def damage(found: Contents, expected: Contents, apart: Collection[str] = ()) -> Iterator[str]:
+    """Say in which way `found` is not what an uninterrupted history has left.
+
+    The rows of tables in `apart` are for the caller to compare.
+    """
     if found.tables.keys() != expected.tables.keys():
         differing = sorted(found.tables.keys() ^ expected.tables.keys())
         # What begins with an underscore is kept for the loading itself.
@@ -115,7 +151,7 @@ def damage(found: Contents, expected: Contents) -> Iterator[str]:
             yield f"only one of the two has the tables {differing}"
             return
     for name in found.roots:
-        if name not in STAMPED:
+        if name not in apart:
             yield from differences(name, found.documents(name), expected.documents(name))
     yield from _loose_ends(found)
     yield from _unknown_loads(found)

@@ -1,4 +1,4 @@
-"""Which histories are played: seeds of the commit, and moments that are known to be dangerous."""
+"""Which games are played: those of the commit."""
 
 import subprocess
 from pathlib import Path
@@ -6,24 +6,6 @@ from typing import Final
 
 #: Where the sources are without their history.
 NO_COMMIT: Final = "0000000"
-
-#: The moments at which something is done and something that belongs to it is not, in their order.
-POINTS: Final = (
-    "item",
-    "packed",
-    "normalized",
-    "job started",
-    "job committed",
-    "job noted",
-    "job moved",
-    "completing",
-    "completed",
-    "marked",
-    "moved",
-    "loaded",
-    "reporting",
-    "reported",
-)
 
 
 def seeds(number: int, base: str | None = None) -> list[str]:

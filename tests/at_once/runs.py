@@ -1,0 +1,235 @@
+"""Which runs start at once, drawn from a seed, and what each of them has to load."""
+
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any, Final, Literal
+
+import dlt
+
+Destination = Literal["duckdb", "postgres", "files", "delta"]
+Shape = Literal["partitions", "subsets", "same", "cold", "columns"]
+Row = dict[str, Any]
+
+#: Resources with a cursor: each has the same rows for every run, as many as there are by then.
+LIVE: Final = ("events", "notes", "orders", "tickets")
+#: Resources of which each partition has rows of its own, but for the last.
+PARTED: Final = ("visits", "members", "shared")
+#: Keyed rows that several runs have, each in its own version: whoever comes last is right.
+CONTESTED: Final = ("shared",)
+PARTITIONS: Final = tuple("abcdefghi")
+#: Runs of a game.
+MANY: Final = 8
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Where the rows go, and what the runs have to do with each other."""
+
+    destination: Destination
+    shape: Shape
+
+    def __str__(self) -> str:
+        return f"{self.destination}-{self.shape}"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run of an asset definition, with what is selected.
+
+    Attributes:
+        number: Tells runs apart, in the order in which they go where they go one by one.
+        resources: What is selected.
+        partition: The partition, if it has one.
+        until: The last row that there is when it reads.
+        side: The name of a column and a table that are new with it.
+    """
+
+    number: int
+    resources: tuple[str, ...]
+    partition: str | None = None
+    until: int = 3
+    side: str | None = None
+
+    @property
+    def takes_turns_as(self) -> tuple[Any, ...]:
+        """What is the same in runs that may not read at the same time."""
+        return (self.partition, self.resources)
+
+    @property
+    def shared_keys(self) -> range:
+        """Keys of contested rows: those of any two partitions overlap."""
+        first = PARTITIONS.index(self.partition or "a") % 3
+        return range(first, first + 3)
+
+    def shared(self) -> list[Row]:
+        """Return its version of contested rows, with the version in all that is nested."""
+        return [_row(key, f"{self.partition}/{self.until}") for key in self.shared_keys]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What happens in a game.
+
+    Attributes:
+        cell: Where it happens.
+        seed: What it was drawn from.
+        before: Runs before the others, one by one; none where the dataset is to be empty.
+        runs: Those that start at once.
+        after: One that comes when they are over, and starts from what they have left.
+        order: The order in which runs are let go on once they have read, by their numbers.
+        lag: How many runs may be on their way to the destination at once.
+        together: Whether all work in the same directory, as on one machine.
+    """
+
+    cell: Cell
+    seed: str
+    before: tuple[Run, ...]
+    runs: tuple[Run, ...]
+    after: Run
+    order: tuple[int, ...]
+    lag: int
+    together: bool
+
+    @classmethod
+    def of(cls, cell: Cell, seed: str) -> "Plan":
+        """Make the plan that a seed stands for."""
+        dice = random.Random(f"{cell} {seed}")  # noqa: S311 - draws a plan, keeps no secret
+        drawn = _SHAPES[cell.shape](dice)
+        dice.shuffle(drawn)
+        runs = tuple(replace(run, number=number) for number, run in enumerate(drawn, 1))
+        resources = tuple(dict.fromkeys(name for run in runs for name in run.resources))
+        live = tuple(name for name in resources if name in LIVE)
+        parted = tuple(name for name in resources if name not in LIVE)
+        after = Run(99, live, until=99) if live else Run(99, parted, "i", side="after")
+        first = replace(after, number=0, until=1, partition="h" if after.partition else None)
+        cold = cell.shape == "cold" or dice.random() < 1 / 3
+        return cls(
+            cell=cell,
+            seed=seed,
+            before=() if cold else (replace(first, side=None),),
+            runs=runs,
+            after=after,
+            order=tuple(dice.sample([run.number for run in runs], len(runs))),
+            lag=dice.choice((1, 2, MANY)),
+            together=dice.random() < 1 / 2,
+        )
+
+    def __str__(self) -> str:
+        return (
+            f"{self.cell}, {'warm' if self.before else 'cold'}, {self.lag} at a time, "
+            f"{'one directory' if self.together else 'a directory each'}: "
+            f"{', '.join(map(_told, self.runs))}; in the order {self.order}"
+        )
+
+    @property
+    def command(self) -> str:
+        """The command that plays the same plan."""
+        return f"""make soak-at-once ARGS='--cell {self.cell} --seed "{self.seed}"'"""
+
+
+def _told(run: Run) -> str:
+    what = run.partition or f"{'+'.join(run.resources)} until {run.until}"
+    return f"{run.number}: {what}{f' with {run.side}' if run.side else ''}"
+
+
+def _partitions(dice: random.Random) -> list[Run]:
+    """Six partitions, two of them twice."""
+    keys = dice.sample(PARTITIONS[:7], 6)
+    return [Run(0, PARTED, key) for key in keys] + [Run(0, PARTED, key, 4) for key in keys[:2]]
+
+
+def _subsets(dice: random.Random) -> list[Run]:
+    """Each resource by itself, as there is more and more of it, in any order."""
+    return [Run(0, (name,), until=dice.randint(2, 9)) for name in LIVE for _ in range(2)]
+
+
+def _same(dice: random.Random) -> list[Run]:
+    return [Run(0, LIVE[:2], until=until) for until in dice.sample(range(2, 20), MANY)]
+
+
+def _cold(dice: random.Random) -> list[Run]:
+    parted = [Run(0, PARTED, key) for key in dice.sample(PARTITIONS[:7], 4)]
+    return [*parted, *(Run(0, (name,), until=dice.randint(2, 9)) for name in LIVE)]
+
+
+def _columns(dice: random.Random) -> list[Run]:
+    keys = dice.sample(PARTITIONS[:7], 7)
+    sides = ("left", "right", "left", "right", "left", "right", None)
+    return [Run(0, PARTED[:2], key, side=side) for key, side in zip(keys, sides, strict=True)] + [
+        Run(0, PARTED[:2], keys[0], side="left")
+    ]
+
+
+_SHAPES: Final[dict[Shape, Callable[[random.Random], list[Run]]]] = {
+    "partitions": _partitions,
+    "subsets": _subsets,
+    "same": _same,
+    "cold": _cold,
+    "columns": _columns,
+}
+
+CELLS: Final = tuple(
+    Cell(destination, shape)
+    for destination in ("duckdb", "postgres", "files", "delta")
+    for shape in _SHAPES
+)
+
+#: Those that are damaged are not promised: see the limits in `docs/how-a-load-runs.md`. Files have
+#: no ledger, so that cursors and columns of others are forgotten; and a row of a Delta table that
+#: two runs merge at once may have what is nested in it from the other one.
+PROMISED: Final = [
+    cell
+    for cell in CELLS
+    if cell.destination in {"duckdb", "postgres"} or str(cell) == "files-partitions"
+]
+
+
+def _row(key: int, version: str = "", side: str | None = None) -> Row:
+    """Return a row that is the same whoever asks, with two levels of nested ones."""
+    lines = [
+        {"line": line, "of": f"{key}{version}", "marks": [{"mark": f"{key}{version}"}]}
+        for line in range(1 + key % 2)
+    ]
+    new = {side: key, f"{side}s": [{side: f"{key}"}]} if side else {}
+    return {"id": key, "version": version, "lines": lines, **new}
+
+
+@dlt.source(name="shop")
+def shop(run: Run, *, delta: bool, seen: dict[str, Any], met: Callable[[], None]) -> Any:
+    """Give what there is for a run.
+
+    Args:
+        run: The run.
+        delta: Whether what is merged is kept in Delta tables.
+        seen: Takes the cursors that the run begins with.
+        met: Called when the cursor has been read, and before the rows are on their way.
+    """
+    merge: dict[str, Any] = {"write_disposition": "merge", "primary_key": "id"}
+    if delta:
+        merge |= {"write_disposition": {"disposition": "merge", "strategy": "upsert"}}
+        merge |= {"table_format": "delta"}
+
+    def live(name: str, options: dict[str, Any]) -> Any:
+        def rows(at: Any = dlt.sources.incremental("at", initial_value=0)) -> Iterator[Any]:
+            seen[name] = at.last_value
+            met()
+            yield [{**_row(each), "at": each} for each in range(at.last_value + 1, run.until + 1)]
+
+        return dlt.resource(rows, name=name, **options)
+
+    def parted(name: str, options: dict[str, Any]) -> Any:
+        def rows() -> Iterator[Any]:
+            met()
+            if name in CONTESTED:
+                yield run.shared()
+            else:
+                first = 10 * PARTITIONS.index(run.partition or "a")
+                yield [_row(first + each, side=run.side) for each in range(3)]
+
+        return dlt.resource(rows, name=name, **options)
+
+    return (
+        *(live(name, merge if name in LIVE[1::2] else {}) for name in LIVE),
+        *(parted(name, {} if name == PARTED[0] else merge) for name in PARTED),
+    )
