@@ -172,14 +172,8 @@ def visits():
 
 
 @pytest.fixture
-def days(tmp_path):
+def days(pipeline):
     """Return functions that materialize days, and that count what is there."""
-    pipeline = dlt.pipeline(
-        "shop",
-        pipelines_dir=str(tmp_path),
-        destination=dlt.destinations.duckdb(str(tmp_path / "warehouse.duckdb")),
-        dataset_name="raw",
-    )
 
     @dlt_assets(
         dlt_source=visits(),
@@ -228,14 +222,7 @@ def test_a_day_that_a_range_had_loaded_replaces_its_part_of_the_range(days):
     assert found() == list(range(96))
 
 
-def test_calls_of_one_step_add_up_and_are_replaced_together(tmp_path):
-    pipeline = dlt.pipeline(
-        "shop",
-        pipelines_dir=str(tmp_path),
-        destination=dlt.destinations.duckdb(str(tmp_path / "warehouse.duckdb")),
-        dataset_name="raw",
-    )
-
+def test_calls_of_one_step_add_up_and_are_replaced_together(pipeline):
     @dg.asset(partitions_def=dg.StaticPartitionsDefinition(["a", "b"]))
     def orders(context: dg.AssetExecutionContext, dlt_resource: DagsterDltResource):
         for page in ("12", "34"):

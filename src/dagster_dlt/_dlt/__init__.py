@@ -27,7 +27,6 @@ from dagster_dlt._dlt.incrementals import (
     cursor_of,
     interval,
     lineage,
-    write_disposition_of,
 )
 from dagster_dlt._dlt.packages import (
     finish_endings,
@@ -53,6 +52,7 @@ from dagster_dlt._dlt.secrets import remember_secrets
 from dagster_dlt._dlt.sources import (
     AnySource,
     can_be_repeated,
+    disposition_in,
     docstring,
     function_of,
     is_appended,
@@ -61,6 +61,7 @@ from dagster_dlt._dlt.sources import (
     selected_resources,
     table_hint,
     table_name,
+    write_disposition_of,
 )
 from dagster_dlt._dlt.states import (
     add_stored_tables,
@@ -109,6 +110,7 @@ __all__ = [
     "create_table",
     "cursor_of",
     "destination_name",
+    "disposition_in",
     "docstring",
     "dropped_by",
     "existing_tables",

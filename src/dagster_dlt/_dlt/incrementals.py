@@ -27,14 +27,6 @@ def lineage(source: DltSource, resource: DltResource) -> list[DltResource]:
     return found
 
 
-def write_disposition_of(resource: DltResource) -> object:
-    """Return what becomes of the rows that are there; None where the rows decide."""
-    disposition: Any = resource.write_disposition
-    if isinstance(disposition, dict):
-        return disposition.get("disposition")
-    return None if callable(disposition) else disposition
-
-
 def cursor_of(resource: DltResource) -> Cursor | None:
     """Return the cursor of a resource, if it has one, as its code gives it."""
     given = _incremental_of(resource)

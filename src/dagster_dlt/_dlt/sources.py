@@ -56,11 +56,20 @@ def table_name(resource: DltResource) -> str | None:
     return resource.table_name if isinstance(resource.table_name, str) else None
 
 
+def disposition_in(given: object) -> object:
+    """Return what becomes of the rows that are there, by a write disposition in either form."""
+    return given.get("disposition") if isinstance(given, Mapping) else given
+
+
+def write_disposition_of(resource: DltResource) -> object:
+    """Return what becomes of the rows that are there; None where the rows decide."""
+    disposition = disposition_in(resource.write_disposition)
+    return None if callable(disposition) else disposition
+
+
 def is_appended(resource: DltResource) -> bool:
     """Tell whether rows of `resource` are added to those that are there, whatever they are."""
-    disposition = resource.write_disposition
-    if isinstance(disposition, Mapping):
-        disposition = disposition.get("disposition")
+    disposition = write_disposition_of(resource)
     hints: Mapping[str, Any] = resource._hints or {}
     keyed = hints.get("primary_key") or hints.get("merge_key")
     return disposition == "append" or (disposition == "merge" and not keyed)

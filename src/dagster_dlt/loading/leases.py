@@ -34,8 +34,6 @@ class Lease:
 
     entry: Entry
     ledger: Ledger
-    #: Whether others had it when it was asked for, so that what was known before may be outdated.
-    has_waited: bool
 
     def check(self) -> None:
         """Make sure that nobody has taken this process for dead, and the lease.
@@ -83,11 +81,10 @@ def lease(
         _dlt.when_left(lambda: ledger.let_go(noted))
         try:
             queue = _Queue(ledger, noted, log)
-            has_waited = bool(queue.before_me())
-            if has_waited:
+            if queue.before_me():
                 queue.take_ticket()
                 queue.wait()
-            yield Lease(noted, ledger, has_waited)
+            yield Lease(noted, ledger)
         finally:
             ledger.remove(noted)
 

@@ -60,10 +60,10 @@ def findings(
 
 
 def kind_of(cursor: Cursor, declared: DeclaredWindow | None) -> CursorKind | None:
-    """Return how a cursor tells time; None where nothing says so."""
-    if cursor.path is None:
+    """Return how a cursor tells time; None where nothing says so, or no window is to bound it."""
+    if cursor.path is None or declared == "own":
         return None
-    if declared is not None and declared != "own":
+    if declared is not None:
         return declared
     if cursor.kind == "text":
         return "text" if tells_time(str(cursor.example)) else None
@@ -84,7 +84,7 @@ def check_partition(plan: Plan) -> None:
         plan.source,
         plan.declared,
         by_time=window is not None,
-        write_disposition=_disposition(plan.options.get("write_disposition")),
+        write_disposition=_dlt.disposition_in(plan.options.get("write_disposition")),
     )
     if found.shared:
         named = partition or (f"{window.start} to {window.end}" if window else "")
@@ -99,10 +99,9 @@ def bound_cursors(source: DltSource, plan: Plan) -> None:
         return
     for resource in source.resources.extracted:
         cursor = _dlt.cursor_of(resource)
-        declared = plan.declared.get(resource.name)
-        if cursor is None or not cursor.is_live or declared == "own":
+        if cursor is None or not cursor.is_live:
             continue
-        kind = kind_of(cursor, declared)
+        kind = kind_of(cursor, plan.declared.get(resource.name))
         if kind is not None:
             _dlt.bound(resource, Span(plan.window, kind, cursor.example))
 
@@ -132,8 +131,8 @@ def told_by(
     """
     found: dict[str, tuple[str, CursorKind]] = {}
     for name, resource in _dlt.selected_resources(source).items():
-        cursor, declared = _dlt.cursor_of(resource), plan.declared.get(name)
-        kind = kind_of(cursor, declared) if cursor and declared != "own" else None
+        cursor = _dlt.cursor_of(resource)
+        kind = kind_of(cursor, plan.declared.get(name)) if cursor else None
         if cursor and kind and cursor.path and cursor.path in columns(name):
             found[name] = (cursor.path, stored_kind(kind, cursor.example))
     return found
@@ -142,15 +141,11 @@ def told_by(
 def _is_whole(resource: DltResource, plan: Plan) -> bool:
     if plan.limit or resource.limit is not None:
         return False
-    cursor, declared = _dlt.cursor_of(resource), plan.declared.get(resource.name)
+    cursor = _dlt.cursor_of(resource)
     if cursor is None or not cursor.is_live:
         return True
     # One that goes on from where it was, rather than being bounded, reads what is new.
-    return plan.window is not None and declared != "own" and bool(kind_of(cursor, declared))
-
-
-def _disposition(given: object) -> object:
-    return given.get("disposition") if isinstance(given, Mapping) else given
+    return plan.window is not None and bool(kind_of(cursor, plan.declared.get(resource.name)))
 
 
 def is_apart(plan: Plan) -> bool:

@@ -127,7 +127,7 @@ def _lease(
         return nullcontext()
     name = plan.given.pipeline_name
     # Those that feed others have cursors too, selected or not.
-    wanted = [each.name for each in plan.source.resources.extracted]
+    wanted = _dlt.extracted_names(plan.source)
     return lease(ledger, wanted, name, plan.loader, log=log)
 
 
@@ -242,7 +242,7 @@ class _Load:
         # What is added to the resources below is for this load only.
         source, plan = source.clone(), self.delivery.plan
         # Those that feed others have cursors too, selected or not.
-        names = tuple(sorted({each.name for each in source.resources.extracted}))
+        names = tuple(sorted(_dlt.extracted_names(source)))
         label = Label(plan.loader.run_id, names)
         pipeline = self.delivery.pipeline(room, label)
         with _dlt.active(pipeline):
@@ -253,7 +253,7 @@ class _Load:
                         merge(pipeline, self.delivery.ledger.entries(), self.delivery.log)
             if self.delivery.ledger:
                 add_load_ids(source, pipeline)
-            bound_cursors(source, self.delivery.plan)
+            bound_cursors(source, plan)
             own_rows = count_rows_of_shared_tables(source)
             failures: list[ResourceFailure] = []
             try:
