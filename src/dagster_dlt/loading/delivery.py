@@ -1,8 +1,8 @@
 """Send packages to the destination, each noted in the ledger before its first row."""
 
 import logging
-from collections.abc import Callable, Collection, Iterable, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -59,6 +59,15 @@ class Delivery:
         """What the ledger knows of earlier loads, by load id."""
         return {entry.load_id: entry for entry in self.ledger.entries()} if self.ledger else {}
 
+    @contextmanager
+    def at_destination(self) -> Iterator[None]:
+        """Have the turn. A file stays open meanwhile: each time it is opened, it is read anew."""
+        with ExitStack() as stack:
+            stack.enter_context(self.turn)
+            if self.ledger and self.turn.is_needed:
+                stack.enter_context(self.ledger.connected())
+            yield
+
     def read_again(self) -> None:
         """Ask the ledger anew when its entries are wanted next."""
         vars(self).pop("entries", None)
@@ -102,7 +111,7 @@ class Delivery:
         A resource that the destination refuses for good is taken out of its package, so that the
         others are loaded, and added to `failures`.
         """
-        with self.turn:
+        with self.at_destination():
             if self.held and not self.turn.is_needed:
                 self.held.check()
             load_ids = pipeline.list_normalized_load_packages()

@@ -91,7 +91,7 @@ class Earlier:
         _dlt.remember_schemas(pipeline)
         pipeline.normalize()
         with self._held(pipeline):
-            with self.delivery.turn:
+            with self.delivery.at_destination():
                 self._take_up(pipeline)
             return self.delivery.send(pipeline, self.delivery.plan.source, failures)
 
@@ -191,7 +191,7 @@ class Earlier:
             )
             pipeline = self.delivery.pipeline(self.delivery.workspace.room())
             with _dlt.active(pipeline):
-                with self.delivery.turn:
+                with self.delivery.at_destination():
                     pipeline.sync_destination()
                 source = self.delivery.plan.source.with_resources(*names)
                 self.delivery.report(outcome_of(pipeline, source, None, entry.rows))
@@ -207,7 +207,8 @@ class Earlier:
         if self.delivery.ledger is None:
             return {}
         names = _dlt.selected_resources(self.delivery.plan.source)
-        every = self.delivery.ledger.entries()
+        self.delivery.read_again()
+        every = self.delivery.entries.values()
         self.delivery.remove_replaced(every)
         entries = overlapping(every, names, self.delivery.partition)
         dead = [

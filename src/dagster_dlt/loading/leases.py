@@ -12,7 +12,7 @@ and waits for those with a lower number, and for those that are about to take on
 
 import logging
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import Final
 from uuid import uuid4
@@ -76,17 +76,18 @@ def lease(
         resources=tuple(sorted(wanted)),
         status="lease",
     )
-    with ledger.living(entry) as noted:
-        # It sends nothing from then on, and may take for ever to notice.
-        _dlt.when_left(lambda: ledger.let_go(noted))
-        try:
+    with ExitStack() as stack:
+        with ledger.connected():
+            noted = stack.enter_context(ledger.living(entry))
+            stack.callback(ledger.remove, noted)
+            # It sends nothing from then on, and may take for ever to notice.
+            _dlt.when_left(lambda: ledger.let_go(noted))
             queue = _Queue(ledger, noted, log)
-            if queue.before_me():
-                queue.take_ticket()
-                queue.wait()
-            yield Lease(noted, ledger)
-        finally:
-            ledger.remove(noted)
+            others = queue.before_me()
+        if others:
+            queue.take_ticket()
+            queue.wait()
+        yield Lease(noted, ledger)
 
 
 def overlap(one: Entry, other: Entry) -> bool:

@@ -80,6 +80,7 @@ class Ledger:
         self._pipeline = pipeline
         self._turn = turn
         self._in_use = threading.RLock()
+        self._is_open = False
         self._is_over = is_over
         self._clock = clock
         sql, naming = client.sql_client, client.schema.naming
@@ -96,10 +97,18 @@ class Ledger:
         self._held: dict[str, FileLock] = {}
 
     @contextmanager
-    def _connected(self) -> Iterator[None]:
-        """Hold the one connection, which loads of several threads share."""
-        with self._turn, self._in_use, self._client:
-            yield
+    def connected(self) -> Iterator[None]:
+        """Hold the one connection, which loads of several threads share; may be nested."""
+        with self._turn, self._in_use:
+            if self._is_open:
+                yield
+                return
+            with self._client:
+                self._is_open = True
+                try:
+                    yield
+                finally:
+                    self._is_open = False
 
     # --- reading -------------------------------------------------------------------------------
 
@@ -110,7 +119,7 @@ class Ledger:
         """
         column = self._column
         horizon = int((self._clock() - HORIZON) * 1000)
-        with self._connected():
+        with self.connected():
             return self._read(
                 f"{column['pipeline_name']} = %s AND {column['status']} <> 'lease' AND "
                 f"({column['status']} IN ('loading', 'undoing') OR {column['started_at']} > %s)",
@@ -124,7 +133,7 @@ class Ledger:
         Those are the ranges, for a single partition, and everything for a range.
         """
         column, likes = self._column, f"%{RANGE}%" if RANGE not in partition else "%_%"
-        with self._connected():
+        with self.connected():
             return self._read(
                 f"{column['pipeline_name']} = %s AND {column['status']} = 'committed' "
                 f"AND ({column['partition_key']} = %s OR {column['partition_key']} LIKE %s)",
@@ -135,7 +144,7 @@ class Ledger:
 
     def leases(self) -> list[Entry]:
         """Return the leases that are held or waited for, of all pipelines of the dataset."""
-        with self._connected():
+        with self.connected():
             return self._read(f"{self._column['status']} = 'lease'")
 
     def _read(self, condition: str, *values: str | int) -> list[Entry]:
@@ -199,7 +208,7 @@ class Ledger:
 
     def rows_of(self, entry: Entry) -> dict[str, int]:
         """Return the rows that `undo` would take back, by table."""
-        with self._connected():
+        with self.connected():
             return count(self._client, entry.load_id, entry.chains)
 
     def alive(self, entry: Entry) -> list[Entry]:
@@ -257,7 +266,7 @@ class Ledger:
                 return
             if status in TAKEN_BACK:
                 # With its cursors, and what it has sent since: so it is as if it had never been.
-                with self._connected():
+                with self.connected():
                     undo(self._client, entry.load_id, entry.chains)
                 raise LoadTakenBackError(entry.load_id, entry.resources)
 
@@ -283,7 +292,7 @@ class Ledger:
 
     def write(self, entry: Entry) -> None:
         """Write an entry, in place of what there was for its package."""
-        with self._connected():
+        with self.connected():
             for _ in range(_TRIES):
                 with suppress(DatabaseUndefinedRelation):
                     self._replace(entry)
@@ -305,12 +314,12 @@ class Ledger:
 
     def note(self, entry: Entry) -> None:
         """Note more of a load that is going on."""
-        with self._connected():
+        with self.connected():
             self._set(entry.load_id, facts=replace(entry, machine=machine()).facts)
 
     def remove(self, entry: Entry) -> None:
         """Remove an entry."""
-        with self._connected(), suppress(DatabaseUndefinedRelation):
+        with self.connected(), suppress(DatabaseUndefinedRelation):
             self._client.sql_client.execute_sql(
                 f"DELETE FROM {self._table} WHERE {self._column['load_id']} = %s",  # noqa: S608 - quoted
                 entry.load_id,
@@ -328,7 +337,7 @@ class Ledger:
             with self.holding(load_id, wait=False):
                 if self._change(load_id, "loading", "undoing") not in TAKEN_BACK:
                     return None
-                with self._connected():
+                with self.connected():
                     rows = undo(self._client, load_id, entry.chains)
                 if entry.staging:
                     self.drop(entry.staging)
@@ -337,7 +346,7 @@ class Ledger:
             return None
 
     def _sweep(self, entry: Entry) -> int:
-        with self._connected():
+        with self.connected():
             # In this order: a load that is noted after they were found has sent none of them.
             found = orphans(self._client, entry.chains)
             if found and self._is_busy(found):
@@ -359,7 +368,7 @@ class Ledger:
             told_by={},
             machine=entry.machine or machine(),
         )
-        with self._connected():
+        with self.connected():
             deleted = sum(undo(self._client, each, renewed) for each in entry.replaces)
             deleted += self._remove_within(entry, renewed)
             if entry.replaces:
@@ -383,7 +392,7 @@ class Ledger:
     def drop(self, dataset: str) -> None:
         """Drop a staging dataset that one load had for itself, if it is there."""
         sql = self._client.sql_client
-        with self._connected(), sql.with_alternative_dataset_name(dataset):
+        with self.connected(), sql.with_alternative_dataset_name(dataset):
             if sql.has_dataset():
                 sql.drop_dataset()
 
@@ -399,7 +408,7 @@ class Ledger:
     def _change(self, load_id: str, before: Status, after: Status) -> str | None:
         """Change the status of a load unless somebody was faster; return what it is then."""
         status, now = self._column["status"], int(self._clock() * 1000)
-        with self._connected():
+        with self.connected():
             if after == "undoing" and self._committed([load_id]):
                 return "committed"
             self._set(load_id, where=f"{status} = '{before}'", status=after, beat_at=now)

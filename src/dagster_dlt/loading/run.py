@@ -247,7 +247,7 @@ class _Load:
         pipeline = self.delivery.pipeline(room, label)
         with _dlt.active(pipeline):
             if pipeline.config.restore_from_destination and pipeline.destination:
-                with self.delivery.turn:
+                with self.delivery.at_destination():
                     pipeline.sync_destination()
                     if self.delivery.ledger:
                         merge(pipeline, self.delivery.ledger.entries(), self.delivery.log)
