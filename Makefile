@@ -22,7 +22,7 @@ help: ## List the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
 demo: $(READY) ## Load New York's flights of 2013 into DuckDB through Dagster
-	@$(BIN)/python examples/flights/demo.py $(ARGS)
+	@$(BIN)/python examples/flights/demo.py
 
 ui: $(READY) ## Serve the flights example in Dagster's UI, until interrupted
 	cd examples/flights && PATH="$(CURDIR)/$(BIN):$$PATH" \

@@ -1,9 +1,10 @@
 """Load New York's flights of 2013 through Dagster and count what arrived.
 
-The runs are kept in the project's Dagster home, where `dg dev` shows them afterwards.
+However often it runs, there are as many rows: the small tables are merged on their keys, and months
+that are loaded again replace what they had loaded. The runs are kept in the project's Dagster home,
+where `dg dev` shows them afterwards.
 """
 
-import argparse
 import os
 import shutil
 import sys
@@ -41,15 +42,7 @@ class Loaded:
 
 def main() -> int:
     """Materialize every asset, print the table, and return 1 when a count is wrong."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--drop-dataset",
-        action="store_true",
-        help="drop an existing dataset when FLIGHTS_DESTINATION names another destination",
-    )
-    arguments = parser.parse_args()
-
-    start_from_empty(pipeline, drop_dataset=arguments.drop_dataset)
+    say(f"Loading into {os.environ.get('FLIGHTS_DESTINATION') or database()}")
     first, last = months.get_first_partition_key(), months.get_last_partition_key()
     with dagster_instance() as instance:
         loaded = [
@@ -66,28 +59,6 @@ def main() -> int:
             ),
         ]
     return report(loaded, count_rows(pipeline))
-
-
-def start_from_empty(pipeline: dlt.Pipeline, *, drop_dataset: bool) -> None:
-    """Remove what an earlier demo loaded: the same months would be appended a second time."""
-    destination = os.environ.get("FLIGHTS_DESTINATION")
-    if destination:
-        with pipeline.sql_client() as client:
-            if client.has_dataset():
-                if not drop_dataset:
-                    sys.exit(
-                        f"{destination} already has a dataset {pipeline.dataset_name!r}. "
-                        "To drop it and load again: demo.py --drop-dataset"
-                    )
-                client.drop_dataset()
-        say(f"Starting from an empty dataset {pipeline.dataset_name!r} in {destination}.")
-    else:
-        database().unlink(missing_ok=True)
-        database().with_suffix(".duckdb.wal").unlink(missing_ok=True)
-        say(f"Starting from an empty database: {database()}")
-    # What dlt remembers of the tables, and what an interrupted demo left waiting to be loaded.
-    shutil.rmtree(pipeline.pipelines_dir)
-    pipeline.drop()
 
 
 def dagster_instance() -> dg.DagsterInstance:

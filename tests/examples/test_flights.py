@@ -3,6 +3,7 @@ import re
 import subprocess
 import sys
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -138,6 +139,26 @@ def test_a_month_is_loaded_as_new_york_counts_it(defs):
 
         assert loaded == in_file == expected
         assert start <= first <= last < end
+
+
+def test_twelve_months_at_once_load_every_flight_once_however_often(defs):
+    from flights.defs.assets import months, operations_assets
+
+    every = months.get_partition_keys()
+    for keys in (every, every, every[4:5]):
+        # What the months share is the destination, and the directory of the pipeline.
+        with ThreadPoolExecutor(len(every)) as threads:
+            list(
+                threads.map(
+                    lambda key: materialize(defs, operations_assets, partition_key=key), keys
+                )
+            )
+
+        for table in JANUARY:
+            assert query(f"SELECT count(*) FROM nyc.{table}") == [(ROWS[table],)]
+    assert query("SELECT count(DISTINCT time_hour) FROM nyc.flights") == [
+        (len(set(hours_of("flights"))),)
+    ]
 
 
 def test_the_reference_tables_do_not_grow_when_loaded_again(defs):
