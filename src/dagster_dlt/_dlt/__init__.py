@@ -63,6 +63,7 @@ from dagster_dlt._dlt.sources import (
     table_name,
     write_disposition_of,
 )
+from dagster_dlt._dlt.staged_files import keep_staged_files, remove_staged_files
 from dagster_dlt._dlt.states import (
     add_stored_tables,
     pack_state,
@@ -127,6 +128,7 @@ __all__ = [
     "interval",
     "is_appended",
     "is_stopped",
+    "keep_staged_files",
     "keeps_rows_by_load",
     "knows_its_load",
     "label_of",
@@ -145,6 +147,7 @@ __all__ = [
     "raise_if_stopped",
     "remember_schemas",
     "remember_secrets",
+    "remove_staged_files",
     "resource_facts",
     "resource_of",
     "resources_of_table",

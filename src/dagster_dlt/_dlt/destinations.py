@@ -10,7 +10,7 @@ from typing import Any
 from dlt.common.configuration.container import Container
 from dlt.common.configuration.resolve import inject_section
 from dlt.common.configuration.specs.config_section_context import ConfigSectionContext
-from dlt.common.destination import Destination, TDestinationReferenceArg
+from dlt.common.destination import AnyDestination, Destination, TDestinationReferenceArg
 from dlt.common.destination.client import (
     DestinationClientDwhConfiguration,
     JobClientBase,
@@ -57,6 +57,15 @@ def with_credentials(
         return destination
     remember({"credentials": credentials})
     return Destination.from_reference(destination, credentials=credentials)
+
+
+def destination_with(destination: AnyDestination, **params: object) -> AnyDestination:
+    """Return a destination that is like another one but for some of its settings."""
+    other = copy(destination)
+    # What watches the connections of the other one is bound to that.
+    vars(other).pop("client", None)
+    other.config_params = {**destination.config_params, **params}
+    return other
 
 
 def location_of(pipeline: Pipeline, schema: Schema | None = None) -> Location:

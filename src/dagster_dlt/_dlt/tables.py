@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from copy import copy
 
 from dlt.common.data_types.typing import TDataType
 from dlt.common.destination import AnyDestination
@@ -13,7 +12,12 @@ from dlt.common.schema.utils import new_column, new_table, normalize_table_ident
 from dlt.destinations.job_client_impl import SqlJobClientBase
 from dlt.pipeline.pipeline import Pipeline
 
-from dagster_dlt._dlt.destinations import any_schema, client_of, see_clients
+from dagster_dlt._dlt.destinations import (
+    any_schema,
+    client_of,
+    destination_with,
+    see_clients,
+)
 
 
 def can_take_rows_back(pipeline: Pipeline) -> bool:
@@ -82,21 +86,10 @@ def transaction(client: SqlJobClientBase) -> Iterator[None]:
 
 
 def with_private_staging(pipeline: Pipeline, suffix: str) -> AnyDestination:
-    """Return the destination of `pipeline` with a staging dataset of another name.
-
-    A bucket that files are staged in is not emptied, since other loads have files there.
-    """
+    """Return the destination of `pipeline` with a staging dataset of another name."""
     config = client_of(pipeline, any_schema(pipeline)).config
-    destination = copy(pipeline.destination)
-    # What watches the connections of the usual one is bound to that.
-    vars(destination).pop("client", None)
-    params = {**destination.config_params}
     layout = getattr(config, "staging_dataset_name_layout", "%s_staging")
-    params["staging_dataset_name_layout"] = f"{layout}_{suffix}"
-    if hasattr(config, "truncate_tables_on_staging_destination_before_load"):
-        params["truncate_tables_on_staging_destination_before_load"] = False
-    destination.config_params = params
-    return destination
+    return destination_with(pipeline.destination, staging_dataset_name_layout=f"{layout}_{suffix}")
 
 
 @contextmanager

@@ -114,10 +114,26 @@ class Delivery:
         with self.at_destination():
             if self.held and not self.turn.is_needed:
                 self.held.check()
-            load_ids = pipeline.list_normalized_load_packages()
+            packages = [
+                Package(pipeline, each) for each in pipeline.list_normalized_load_packages()
+            ]
+            # Asked for now: the jobs of a committed package are elsewhere.
+            staged = [(each, each.chains) for each in packages if pipeline.staging]
             info = self._committed(pipeline, source, failures)
-            self.remove_replaced(replace(self.noted[each], status="committed") for each in load_ids)
+            self.remove_replaced(
+                replace(self.noted[each.load_id], status="committed") for each in packages
+            )
+        for package, chains in staged:
+            self._remove_staged_files(package, [name for each in chains for name in each.names])
         return info
+
+    def _remove_staged_files(self, package: Package, tables: Iterable[str]) -> None:
+        try:
+            _dlt.remove_staged_files(package.pipeline, package.schema, package.load_id, tables)
+        except Exception as error:  # noqa: BLE001 - drivers raise what they like
+            self.log.warning(
+                "Files of load %s stay in the staging destination: %s", package.load_id, error
+            )
 
     def _committed(
         self, pipeline: Pipeline, source: DltSource, failures: list[ResourceFailure]

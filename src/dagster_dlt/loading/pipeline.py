@@ -36,6 +36,7 @@ def fresh(given: Pipeline, options: RunOptions, room: Path) -> Pipeline:
     }
     with _dlt.leaving_active_pipeline():
         pipeline = dlt.pipeline(**like_given, _impl_cls=type(given))
+    _dlt.keep_staged_files(pipeline)
     pipeline.config = given.config
     if not options.get("dataset_name"):
         # Set, not passed: a layout or suffix from the configuration is in this name already. And
