@@ -45,6 +45,7 @@ EXAMPLES = [
     errors.CursorValueError("soon", "orders", "at"),
     errors.RunConfigError("window", "is given to a run of partition 'a'", "Leave it out"),
     errors.ResourceNotSelectedError("shop", "order", ["orders"]),
+    errors.DestinationFileBusyError("/data/x.duckdb", "/usr/bin/duckdb (PID 7)", 300.0),
     errors.LeaseLostError(["orders"]),
     errors.PendingPackagesError("shop", ["1.2"], "/w"),
     errors.WorkspaceProtocolError("s33", "Protocol not known: s33", ["s3"]),

@@ -31,6 +31,7 @@
     │   ├── PackagesLeftBehindError       packages of dlt alone, whose cursors would move in
     │   ├── WorkspaceProtocolError        a workspace_dir whose filesystem is not installed
     │   ├── ParkingError                  parked packages that cannot be fetched or removed
+    │   ├── DestinationFileBusyError      a DuckDB file that another program has open
     │   ├── LoadTakenBackError            a load that another run took for dead
     │   ├── LeaseLostError                the same, before it has sent anything
     │   └── ResourcesFailedError          resources that were not loaded, each with its cause
@@ -517,6 +518,22 @@ class ParkingError(RunError):
 
     def __str__(self) -> str:
         return f"Packages parked at {self.url!r} {self.problem}. {self.remedy}."
+
+
+class DestinationFileBusyError(RunError):
+    """A program that is no load has the file of the destination open, and does not close it."""
+
+    def __init__(self, file: str, holder: str, seconds: float) -> None:
+        self.file = file
+        self.holder = holder
+        self.seconds = seconds
+        super().__init__(file, holder, seconds)
+
+    def __str__(self) -> str:
+        return (
+            f"{self.file!r} was open in {self.holder} for {self.seconds:.0f} seconds, and takes "
+            "one process at a time. Close it there, and run the load again."
+        )
 
 
 class LoadTakenBackError(RunError):

@@ -20,7 +20,13 @@ from dagster_dlt._dlt.destinations import (
     with_credentials,
 )
 from dagster_dlt._dlt.facts import count_rows, load_facts, resource_facts, row_counts
-from dagster_dlt._dlt.failures import can_be_resumed, comes_from_outside, failure_of, first_cause
+from dagster_dlt._dlt.failures import (
+    can_be_resumed,
+    comes_from_outside,
+    failure_of,
+    first_cause,
+    holder_of_file,
+)
 from dagster_dlt._dlt.given import as_pipeline, as_source, no_source
 from dagster_dlt._dlt.incrementals import (
     bound,
@@ -124,6 +130,7 @@ __all__ = [
     "function_of",
     "has_all_resources",
     "has_packages",
+    "holder_of_file",
     "home_of",
     "interval",
     "is_appended",

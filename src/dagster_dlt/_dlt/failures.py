@@ -1,5 +1,6 @@
 """Errors: which resource failed, why, and whether the package can go on."""
 
+import re
 from collections.abc import Iterator, Sequence
 
 from dlt.common.exceptions import DltException, SignalReceivedException, TerminalException
@@ -16,6 +17,12 @@ from dagster_dlt._redaction import redacted, redacted_error
 # What the errors of drivers are made of: that of PEP 249, and of libraries that have their own.
 _DRIVER_ERRORS = frozenset(
     {"Error", "SQLAlchemyError", "GoogleAPIError", "GoogleAuthError", "BotoCoreError"}
+)
+
+# What DuckDB says of a file that another process has open, and who that is where it can tell.
+_LOCKED = re.compile(
+    r"Could not set lock on file .+?: (?:Conflicting lock is held in (?P<holder>.+? \(PID \d+\)))?",
+    re.DOTALL,
 )
 
 
@@ -48,6 +55,14 @@ def comes_from_outside(error: BaseException) -> bool:
         each.__name__ in _DRIVER_ERRORS and each.__bases__[-1:] == (Exception,)
         for each in type(error).__mro__
     )
+
+
+def holder_of_file(error: BaseException) -> str | None:
+    """Return which program has a DuckDB file open, if that is why it cannot be opened."""
+    for each in _chain(error):
+        if found := _LOCKED.search(str(each)):
+            return found["holder"] or "another program"
+    return None
 
 
 def first_cause(error: BaseException) -> str:

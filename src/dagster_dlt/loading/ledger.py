@@ -103,7 +103,7 @@ class Ledger:
             if self._is_open:
                 yield
                 return
-            with self._client:
+            with self._turn.open(self._client):
                 self._is_open = True
                 try:
                     yield

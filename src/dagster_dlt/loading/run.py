@@ -61,12 +61,13 @@ def run(plan: Plan, report: Callable[[Report], None], log: logging.Logger) -> No
         ResourcesFailedError: some resources were not loaded; the others were.
         PendingPackagesError: packages are pending, and the plan is to fail on them.
         LoadTakenBackError: another run took this load for dead.
+        DestinationFileBusyError: another program has the destination's file open.
         PipelineStepFailed: the destination could not be asked for the pipeline's state.
         ParkingError: the place where packages are parked cannot be used.
     """
     asked = _asked(plan)
     turn = turn_of(
-        asked, lambda file: log.info("Waiting for %s, which another load has open.", file)
+        asked, lambda file, holder: log.info("Waiting for %s, which %s has open.", file, holder)
     )
     schema = _dlt.schema_for(asked, plan.source)
     ledger = ledger_of(asked, turn, schema=schema, is_over=plan.is_over)

@@ -113,7 +113,9 @@ def site_of(
         base: Directory of the workspaces; by default below the pipeline's own.
         is_over: Tells whether a Dagster run has ended, by its id.
     """
-    turn = turn_of(given, lambda file: log.warning("Waiting for %s, which a load has open.", file))
+    turn = turn_of(
+        given, lambda file, holder: log.warning("Waiting for %s, which %s has open.", file, holder)
+    )
     return Site(
         given=given,
         base=base or Path(given.pipelines_dir) / FOLDER,
