@@ -124,6 +124,25 @@ def test_a_source_that_gives_nothing_leaves_what_is_there(place, caplog):
     assert ids(place) == ["a1", "a2"]
 
 
+@pytest.mark.parametrize("disposition", ["append", "merge"])
+def test_a_source_that_says_that_there_is_nothing_takes_away_what_was_there(place, disposition):
+    def orders(*rows):
+        @dlt.resource(primary_key="id", write_disposition=disposition)
+        def orders():
+            yield dlt.mark.materialize_table_schema()
+            yield from rows
+
+        return dlt.source(lambda: orders, name="shop")()
+
+    load(place.pipeline(), orders({"id": "a1", "lines": [1, 2]}), partition="a")
+    load(place.pipeline(), orders({"id": "b1", "lines": [3]}), partition="b", run_id="b")
+
+    load(place.pipeline(), orders(), partition="a", run_id="again")
+
+    assert place.column("select id from raw.orders") == ["b1"]
+    assert place.column("select value from raw.orders__lines") == [3]
+
+
 def test_a_load_that_was_limited_leaves_what_is_there(place, caplog):
     load(place.pipeline(), shop("a", "12"), partition="a")
     source = shop("a", "3")

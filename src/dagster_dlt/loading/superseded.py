@@ -103,9 +103,9 @@ def _tell_what_stays(
 ) -> None:
     for part, loads in earlier.items():
         for each in loads:
-            stays = {*each.resources} & {*entry.resources} - {*each.failed}
+            stays = _with_rows(each) & {*entry.resources}
             stays -= {*renewed} & {*told} if part == "within" else {*renewed}
-            if stays and any(each.rows.values()):
+            if stays:
                 log.warning(
                     "Rows that load %s has loaded of %s for partition %s stay, beside those that "
                     "are loaded now.",
@@ -113,3 +113,14 @@ def _tell_what_stays(
                     ", ".join(sorted(stays)),
                     each.loader.partition,
                 )
+
+
+def _with_rows(entry: Entry) -> set[str]:
+    """Return the resources of which a load may have written rows."""
+    owners = {name: chain.resource for chain in entry.chains for name in chain.names}
+    written = {name for name, rows in entry.rows.items() if rows}
+    found = {owners[name] for name in written & owners.keys()}
+    if written - owners.keys():
+        # Of tables without load ids the ledger does not know whose they are.
+        found |= {*entry.resources} - {*owners.values()}
+    return found - {*entry.failed}
