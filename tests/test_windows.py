@@ -4,6 +4,7 @@ import datetime as dt
 import pickle
 import sqlite3
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from itertools import pairwise
 from pathlib import Path
@@ -59,11 +60,17 @@ def wall(text: str) -> dt.datetime:
 
 
 def assets_of(
-    source: DltSource, pipeline: Pipeline, partitions: object = DAYS, **options: Any
+    source: DltSource,
+    pipeline: Pipeline,
+    partitions: object = DAYS,
+    *,
+    row_counts: bool = False,
+    **options: Any,
 ) -> dg.AssetsDefinition:
     @dlt_assets(dlt_source=source, dlt_pipeline=pipeline, partitions_def=partitions, **options)
     def load(context: dg.AssetExecutionContext, dlt_resource: DagsterDltResource) -> Iterator[Any]:
-        yield from dlt_resource.run(context=context)
+        events = dlt_resource.run(context=context)
+        yield from events.fetch_row_count() if row_counts else events
 
     return load
 
@@ -312,6 +319,37 @@ def test_a_range_that_is_backfilled_in_one_run_is_one_window(pipeline, materiali
     materialize(assets, tags=range_of("2024-01-02", "2024-01-04"))
 
     assert ids(pipeline) == [2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    ("initial", "write", "counted"),
+    [
+        (BEGINNING, lambda at: at, True),
+        (dt.date(2000, 1, 1), lambda at: at.astimezone(BERLIN).date(), True),
+        ("2000-01-01T00:00:00Z", lambda at: f"{at:%Y-%m-%dT%H:%M:%SZ}", True),
+        (wall("2000-01-01"), lambda at: at.astimezone(BERLIN).replace(tzinfo=None), False),
+    ],
+    ids=["aware", "date", "text", "naive"],
+)
+def test_each_partition_of_a_range_has_its_own_row_count_where_the_cursor_tells(
+    pipeline, materialize, initial, write, counted
+):
+    rows = [{"id": step, "at": write(at)} for step, at in enumerate(HOURS)]
+    assets = assets_of(made_of(rows, initial_value=initial), pipeline, BERLIN_DAYS, row_counts=True)
+
+    result = materialize(assets, tags=range_of("2024-01-01", "2024-01-04"))
+
+    found = {
+        event.partition: event.step_materialization_data.materialization.metadata
+        for event in result.get_asset_materialization_events()
+    }
+    counts = {key: each.get("dagster/partition_row_count") for key, each in found.items()}
+    expected = Counter(f"{at.astimezone(BERLIN):%Y-%m-%d}" for at in HOURS)
+    assert expected["2024-01-01"] != expected["2024-01-02"] != expected["2024-01-03"]
+    assert {key: each and each.value for key, each in counts.items()} == {
+        key: expected[key] if counted else None for key in found
+    }
+    assert list(found) == ["2024-01-01", "2024-01-02", "2024-01-03", "2024-01-04"]
 
 
 def test_the_time_in_a_key_of_several_dimensions_is_the_window(pipeline, materialize):

@@ -213,6 +213,15 @@ def window_of(context: dg.OpExecutionContext) -> Window | None:
     return Window(found.start, found.end)
 
 
+def windows_by_partition(context: dg.OpExecutionContext) -> dict[str, Window]:
+    """Return the times of the partitions of a run, by key, where each is nothing but time."""
+    partitions = context.assets_def.partitions_def if context.has_assets_def else None
+    if not isinstance(partitions, dg.TimeWindowPartitionsDefinition):
+        return {}
+    found = {key: partitions.time_window_for_partition_key(key) for key in context.partition_keys}
+    return {key: Window(window.start, window.end) for key, window in found.items()}
+
+
 def is_nothing_but_time(context: dg.OpExecutionContext) -> bool:
     """Tell whether the time of the run's partitions says all that there is to say of them."""
     if not context.has_assets_def:

@@ -190,6 +190,8 @@ class ResourceFacts:
     #: Rows this resource contributed to its own tables; None where dlt no longer knows, because
     #: the package was built by an earlier attempt.
     rows_loaded: int | None = 0
+    #: Column that tells the time of its rows, and how, where a cursor does.
+    told_by: tuple[str, CursorKind] | None = None
     #: dlt's load jobs for those tables: plain values, ready for JSON.
     jobs: tuple[Mapping[str, object], ...] = ()
 

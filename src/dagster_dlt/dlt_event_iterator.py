@@ -2,7 +2,7 @@
 
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from types import GeneratorType
-from typing import Any, Generic, cast
+from typing import Any, Final, Generic, cast
 
 import dagster as dg
 from dlt.pipeline.pipeline import Pipeline
@@ -10,12 +10,16 @@ from typing_extensions import Self, TypeVar
 
 from dagster_dlt import _dagster, metadata
 from dagster_dlt._binding import RunContext, op_context
-from dagster_dlt._facts import ResourceFacts
+from dagster_dlt._facts import ResourceFacts, Window
 from dagster_dlt._redaction import redacted
 from dagster_dlt.constants import DAGSTER_PARTITION_ROW_COUNT, DAGSTER_ROW_COUNT
 from dagster_dlt.loading.turns import turn_of
+from dagster_dlt.loading.windows import Span
 
 DltEventType = dg.AssetMaterialization | dg.MaterializeResult[Any]
+
+#: Partitions that are counted by one statement.
+_AT_ONCE: Final = 100
 
 T = TypeVar("T", bound=DltEventType, default=DltEventType)
 
@@ -88,8 +92,9 @@ class DltEventIterator(Iterator[T], Generic[T]):
         Returns:
             An iterator whose events carry `dagster/row_count`, the rows that the resource's
             tables have at the destination, or in a run of one partition
-            `dagster/partition_row_count`, the rows that were loaded for it. A count that cannot
-            be had is a warning in the log, never a failure.
+            `dagster/partition_row_count`, the rows that were loaded for it. In a run of several
+            each has its own, the rows within its time, where a cursor tells a time with a zone, a
+            date or an epoch. A count that cannot be had is a warning in the log, never a failure.
         """
         return DltEventIterator(
             self._with_row_counts(), self._context, self._pipeline, self._loaded, self._executed
@@ -117,15 +122,16 @@ class DltEventIterator(Iterator[T], Generic[T]):
 
     def _row_count(self, event: DltEventType, resources: Sequence[ResourceFacts]) -> dict[str, int]:
         context = op_context(self._context)
-        if _dagster.loads_several_partitions(context):
-            # One count would stand on each partition of the range.
-            return {}
         if context.has_partition_key:
             rows = metadata.plain((event.metadata or {}).get("rows_loaded"))
             return {} if rows is None else {DAGSTER_PARTITION_ROW_COUNT: rows}
         tables = {table.name for facts in resources for table in facts.tables}
         try:
             with turn_of(self.pipeline):
+                if _dagster.loads_several_partitions(context):
+                    # One count would stand on each partition of the range.
+                    self._count_partitions(event, resources)
+                    return {}
                 counts = [_fetch_row_count(self.pipeline, table) for table in sorted(tables)]
         except Exception as error:  # noqa: BLE001 - a count is descriptive: it never fails a load
             self._context.log.warning(
@@ -134,6 +140,19 @@ class DltEventIterator(Iterator[T], Generic[T]):
             return {}
         known = [count for count in counts if count is not None]
         return {DAGSTER_ROW_COUNT: sum(known)} if len(known) == len(counts) else {}
+
+    def _count_partitions(self, event: DltEventType, resources: Sequence[ResourceFacts]) -> None:
+        """Have Dagster put a count on the event that it makes for each partition of a range."""
+        if not isinstance(self._context, dg.AssetExecutionContext):
+            return
+        windows = _dagster.windows_by_partition(op_context(self._context))
+        counts = [_fetch_window_counts(self.pipeline, each, windows) for each in resources]
+        for partition in windows:
+            known = [count[partition] for count in counts if partition in count]
+            if len(known) == len(resources):
+                self._context.add_asset_metadata(
+                    {DAGSTER_PARTITION_ROW_COUNT: sum(known)}, event.asset_key, partition
+                )
 
 
 def _deliver(events: Iterator[T], context: dg.OpExecutionContext) -> Generator[T, None, None]:
@@ -187,6 +206,35 @@ def _fetch_row_count(dlt_pipeline: Pipeline, table_name: str) -> int | None:
         table = client.make_qualified_table_name(table_name)
         rows = client.execute_sql(f"SELECT COUNT(*) FROM {table}")  # noqa: S608 - quoted by dlt
     return int(rows[0][0]) if rows else None
+
+
+def _fetch_window_counts(
+    dlt_pipeline: Pipeline, facts: ResourceFacts, windows: Mapping[str, Window]
+) -> dict[str, int]:
+    """Return how many rows the table of a resource has in each window, by its cursor's column.
+
+    None where the cursor tells a time on the wall, or in a text: what a destination makes of these
+    depends on its session.
+    """
+    if (
+        facts.table is None
+        or facts.told_by is None
+        or facts.told_by[1] in {"local_datetime", "text"}
+    ):
+        return {}
+    column, kind = facts.told_by
+    keys, counts = list(windows), dict[str, int]()
+    with dlt_pipeline.sql_client() as client:
+        table = client.make_qualified_table_name(facts.table)
+        cursor = client.escape_column_name(column)
+        inside = f"COUNT(CASE WHEN {cursor} >= %s AND {cursor} < %s THEN 1 END)"
+        for start in range(0, len(keys), _AT_ONCE):
+            some = keys[start : start + _AT_ONCE]
+            bounds = [each for key in some for each in Span(windows[key], kind).exactly(kind)]
+            query = f"SELECT {', '.join([inside] * len(some))} FROM {table}"  # noqa: S608 - quoted
+            [found] = client.execute_sql(query, *bounds) or [()]
+            counts.update(zip(some, found, strict=True))
+    return counts
 
 
 def _with_metadata(event: DltEventType, added: Mapping[str, Any]) -> DltEventType:

@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Callable, Generator, Iterator, Mapping
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -31,7 +31,7 @@ from dagster_dlt.errors import ResourcesFailedError, RunConfigError
 from dagster_dlt.loading.entry import Loader
 from dagster_dlt.loading.outcome import Outcome, Report
 from dagster_dlt.loading.parking import Parking
-from dagster_dlt.loading.partitions import check_partition, is_apart
+from dagster_dlt.loading.partitions import check_partition, is_apart, told_by
 from dagster_dlt.loading.plan import Decompose, OnPending, Plan, RunOptions, check_options
 from dagster_dlt.loading.preview import preview
 from dagster_dlt.loading.run import run as run_load
@@ -307,8 +307,10 @@ class _Execution:
     def _committed(self, outcome: Outcome) -> Iterator[DltEventType]:
         self.executed.append(outcome.pipeline)
         by_asset: dict[dg.AssetKey, list[ResourceFacts]] = defaultdict(list)
+        told = told_by(self.plan.source, self.plan, outcome.columns_of) if self.plan.window else {}
         for name, facts in outcome.resources.items():
-            by_asset[self.binding.specs[name].key].append(facts)
+            of_asset = by_asset[self.binding.specs[name].key]
+            of_asset.append(replace(facts, told_by=told.get(name)))
         for key, facts_of_asset in by_asset.items():
             spec = self.binding.specs[facts_of_asset[0].resource]
             part = metadata.asset_metadata(outcome.load, facts_of_asset, spec.metadata)

@@ -22,6 +22,11 @@ class Outcome:
     #: The pipeline that was executed.
     pipeline: Pipeline
 
+    def columns_of(self, resource: str) -> set[str]:
+        """Return the columns of the tables that a resource writes to directly."""
+        tables = self.resources[resource].tables if resource in self.resources else ()
+        return {column.name for table in tables for column in table.columns}
+
 
 #: A package that was committed, or a line that says how far dlt is.
 Report = Outcome | str
