@@ -182,10 +182,13 @@ DAYS = dg.DailyPartitionsDefinition("2024-01-01", end_date="2024-01-08")
 def visits():
     @dlt.resource
     def visits(
-        at=dlt.sources.incremental("at", initial_value=datetime(2024, 1, 1, tzinfo=timezone.utc)),
+        # A name that dlt does not give to the column.
+        at=dlt.sources.incremental(
+            "visitedAt", initial_value=datetime(2024, 1, 1, tzinfo=timezone.utc)
+        ),
     ):
         first = datetime(2024, 1, 1, tzinfo=timezone.utc)
-        yield [{"at": first + timedelta(hours=hour), "hour": hour} for hour in range(7 * 24)]
+        yield [{"visitedAt": first + timedelta(hours=hour), "hour": hour} for hour in range(7 * 24)]
 
     return visits
 

@@ -1,7 +1,7 @@
 """Partitions: what each loads of a source, and what it must not do to the others."""
 
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from dlt.extract import DltResource, DltSource
@@ -119,7 +119,7 @@ def read_as_a_whole(source: DltSource, plan: Plan) -> set[str]:
 
 
 def told_by(
-    source: DltSource, plan: Plan, columns: Callable[[str], Collection[str]]
+    source: DltSource, plan: Plan, columns: Callable[[str], set[str]]
 ) -> dict[str, tuple[str, CursorKind]]:
     """Return the column by which rows of a resource are told to be within the window, and how.
 
@@ -133,8 +133,10 @@ def told_by(
     for name, resource in _dlt.selected_resources(source).items():
         cursor = _dlt.cursor_of(resource)
         kind = kind_of(cursor, plan.declared.get(name)) if cursor else None
-        if cursor and kind and cursor.path and cursor.path in columns(name):
-            found[name] = (cursor.path, stored_kind(kind, cursor.example))
+        if cursor and kind and cursor.path:
+            names = (cursor.path, source.schema.naming.normalize_identifier(cursor.path))
+            for column in columns(name).intersection(names):
+                found[name] = (column, stored_kind(kind, cursor.example))
     return found
 
 
