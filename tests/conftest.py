@@ -6,6 +6,7 @@ from pathlib import Path
 
 import dagster as dg
 import dlt
+import fsspec
 import pytest
 from dlt.pipeline.pipeline import Pipeline
 
@@ -64,11 +65,33 @@ def postgres() -> Iterator[Callable[..., str]]:
         yield make
 
 
+@pytest.fixture(scope="module")
+def s3() -> Iterator[str]:
+    """A server that speaks S3, on the loopback interface, with one bucket."""
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+        patch.setenv("AWS_ACCESS_KEY_ID", "key")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        fsspec.filesystem("s3").mkdir("bucket")
+        yield "s3://bucket"
+    server.stop()
+
+
 @pytest.fixture(params=["duckdb", "sqlite", "postgres"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
-    """Return an empty destination of each kind."""
+    """Return an empty destination of each kind that takes SQL; `files` and `s3` take none."""
     if request.param == "postgres":
         url = request.getfixturevalue("postgres")()
+    elif request.param == "files":
+        url = str(tmp_path / "bucket")
+    elif request.param == "s3":
+        url = f"{request.getfixturevalue('s3')}/{tmp_path.name}"
     else:
         url = str(tmp_path / f"warehouse.{request.param}")
     return Place(request.param, url, tmp_path / "pipelines")

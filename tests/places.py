@@ -1,4 +1,4 @@
-"""Destinations that take SQL, loads into them, and loads that die there."""
+"""Destinations, loads into them, and loads that die there."""
 
 import logging
 import shutil
@@ -42,6 +42,8 @@ class Place:
     def destination(self) -> Any:
         if self.kind == "duckdb":
             return dlt.destinations.duckdb(self.url)
+        if self.kind in {"files", "s3"}:
+            return dlt.destinations.filesystem(self.url)
         if self.kind == "sqlite":
             return dlt.destinations.sqlalchemy(f"sqlite:///{self.url}")
         return dlt.destinations.postgres(self.url)
@@ -72,7 +74,10 @@ class Place:
         return self.ledger(**options).entries()
 
     def query(self, sql: str) -> list[tuple[Any, ...]]:
-        return query(self.pipeline(pipelines_dir=self._elsewhere), sql)
+        pipeline = self.pipeline(pipelines_dir=self._elsewhere)
+        if self.kind in {"files", "s3"}:
+            pipeline.sync_destination()  # queries are answered from the schema
+        return query(pipeline, sql)
 
     def column(self, sql: str) -> list[Any]:
         return sorted(row[0] for row in self.query(sql))

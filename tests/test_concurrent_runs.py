@@ -1,13 +1,16 @@
 """Runs that load into the same table at the same time lose nothing of each other."""
 
+import logging
 import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import dlt
 import pytest
+from dlt.destinations.impl.filesystem.filesystem import DeltaLoadFilesystemJob
 
+from contents import Contents
 from places import load
 
 PARTITIONS = [f"2026-01-0{day}" for day in range(1, 6)]
@@ -58,3 +61,55 @@ def test_five_partitions_that_merge_into_one_table_at_once_lose_nothing(place):
     assert place.query("select count(*) from raw.orders__lines") == [(1 + 20 * len(days),)]
     for day in days:
         assert place.query(f"select count(*) from raw.orders where of_{day}") == [(10,)]
+
+
+@dlt.source(name="shop")
+def labelled(partition: str) -> Any:
+    @dlt.resource(
+        primary_key="id",
+        table_format="delta",
+        write_disposition={"disposition": "merge", "strategy": "upsert"},
+    )
+    def orders() -> Iterator[Any]:
+        yield {"id": 0, "of": partition, "lines": [{"of": partition}]}
+
+    return orders
+
+
+@pytest.mark.parametrize("place", ["files"], indirect=True)
+def test_partitions_that_merge_the_same_row_of_a_delta_table_leave_one_with_its_own_nested_ones(
+    place, monkeypatch, caplog
+):
+    """dlt merges what is nested by itself, and the second run would come in between."""
+    caplog.set_level(logging.INFO)
+    merge, merged = DeltaLoadFilesystemJob.run, threading.Event()
+    halfway, go_on = threading.Event(), threading.Event()
+
+    def slow(job: DeltaLoadFilesystemJob) -> None:
+        nested = job.load_table_name.endswith("__lines")
+        if nested and not halfway.is_set():
+            assert merged.wait(60)
+            halfway.set()
+            assert go_on.wait(60)
+        merge(job)
+        if not nested:
+            merged.set()
+
+    monkeypatch.setattr(DeltaLoadFilesystemJob, "run", slow)
+    with ThreadPoolExecutor(2) as threads:
+
+        def begin(run: str) -> Future[Any]:
+            pipeline, source = place.pipeline(), labelled(run)
+            return threads.submit(load, pipeline, source, run_id=run, partition=run)
+
+        first = begin("a")
+        assert halfway.wait(60)
+        second = begin("b")
+        while "Waiting for run a" not in caplog.text and not second.done():
+            threading.Event().wait(0.02)
+        go_on.set()
+        first.result()
+        second.result()
+
+    orders = Contents.read(place.url, "raw").documents("orders")
+    assert orders == [{"id": 0, "of": "b", "lines": [{"of": "b"}]}]

@@ -19,10 +19,12 @@ from filelock import FileLock, Timeout
 from dagster_dlt import DagsterDltResource, _dlt
 from dagster_dlt.errors import LoadTakenBackError
 from dagster_dlt.loading import ledger as ledger_module
+from dagster_dlt.loading import rows as rows_module
 from dagster_dlt.loading import run as run_module
 from dagster_dlt.loading.entry import Entry, Loader
 from dagster_dlt.loading.ledger import LEASE, TABLE, Ledger
 from dagster_dlt.loading.machine import machine, sign_of_life
+from dagster_dlt.loading.sql_book import SqlBook
 from dagster_dlt.loading.turns import Turn
 from places import Died, contents, expected, load, retry, shop
 from sources import assets_of, metadata_by_asset
@@ -152,7 +154,7 @@ ANOTHER = Loader("run 2", "load")
 
 def is_dead(client, entry, loader=ANOTHER, *, file=None, over=()):
     ledger = Ledger(
-        lambda: client,
+        SqlBook(lambda: client, Turn(file)),
         "shop",
         turn=Turn(file),
         is_over=lambda run: run in over,
@@ -422,13 +424,13 @@ def test_a_process_that_dies_while_it_takes_back_is_followed_by_one_that_ends_it
 ):
     died(place, shop(1))
     place.lose_disk()
-    undo = ledger_module.undo
+    undo = rows_module.undo
 
     def half(client, load_id, chains):
         undo(client, load_id, chains[:1])
         raise Died
 
-    monkeypatch.setattr(ledger_module, "undo", half)
+    monkeypatch.setattr(rows_module, "undo", half)
     with pytest.raises(Died):
         load(place.pipeline(), shop(1))
     assert statuses(place) == ["undoing"]
@@ -444,7 +446,7 @@ def test_a_process_that_dies_while_it_takes_back_is_followed_by_one_that_ends_it
 def test_a_file_is_not_opened_to_take_back_rows_while_it_is_the_turn_of_another(place, monkeypatch):
     died(place, events(1))
     place.lose_disk()
-    undo, free = ledger_module.undo, []
+    undo, free = rows_module.undo, []
 
     def watched(*args):
         try:
@@ -454,7 +456,7 @@ def test_a_file_is_not_opened_to_take_back_rows_while_it_is_the_turn_of_another(
             free.append(False)
         return undo(*args)
 
-    monkeypatch.setattr(ledger_module, "undo", watched)
+    monkeypatch.setattr(rows_module, "undo", watched)
     load(place.pipeline(), events(1))
 
     assert free == [False]
@@ -603,13 +605,12 @@ def test_the_ledger_is_in_the_dataset_that_the_run_asks_for(place):
 @on("options", [{}, {"dataset_name": "other"}], ids=["plain", "with options of the run"])
 def test_a_load_gives_signs_of_life_while_dlt_is_busy(place, monkeypatch, options):
     beaten, load_package = threading.Event(), Pipeline.load
-    beat = Ledger._set  # noqa: SLF001 - what is called for each beat
+    beat = SqlBook.beat
     seen = []
 
-    def watched(ledger, load_id, client=None, *args, **values):
-        beat(ledger, load_id, client, *args, **values)
-        if client is not None:
-            beaten.set()
+    def watched(*args):
+        beat(*args)
+        beaten.set()
 
     def slow(pipeline, *args, **keywords):
         before = place.entries(**options)[0].beat_at
@@ -618,7 +619,7 @@ def test_a_load_gives_signs_of_life_while_dlt_is_busy(place, monkeypatch, option
         return load_package(pipeline, *args, **keywords)
 
     monkeypatch.setattr(ledger_module, "BEAT", 0.01)
-    monkeypatch.setattr(Ledger, "_set", watched)
+    monkeypatch.setattr(SqlBook, "beat", watched)
     monkeypatch.setattr(Pipeline, "load", slow)
     load(place.pipeline(), events(1), options=options)
 

@@ -37,24 +37,6 @@ from sources import assets_of, metadata_by_asset, one, outage, query
 SCOPE = Scope("shop", "duckdb|warehouse", "raw", "load")
 
 
-@pytest.fixture(scope="module")
-def s3():
-    """A server that speaks S3, on the loopback interface, with one bucket."""
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
-        patch.setenv("AWS_ACCESS_KEY_ID", "key")
-        patch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
-        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-        fsspec.filesystem("s3").mkdir("bucket")
-        yield "s3://bucket"
-    server.stop()
-
-
 @pytest.fixture(params=["file", "s3"])
 def url(request, tmp_path) -> str:
     """A place to park, on a disk that all machines have, and in a bucket."""

@@ -7,7 +7,7 @@ import dlt
 import pytest
 
 from dagster_dlt import DagsterDltResource, dlt_assets
-from dagster_dlt.loading.ledger import Ledger
+from dagster_dlt.loading.rows import Rows
 from places import Died, Place, load, retry
 from sources import query
 
@@ -103,7 +103,7 @@ def test_what_a_load_was_to_replace_when_it_died_is_removed_by_the_next_one(
 ):
     load(place.pipeline(), shop("a", "123"), partition="a")
     with monkeypatch.context() as patched:
-        patched.setattr(Ledger, "remove_replaced", lambda *_: (_ for _ in ()).throw(Died))
+        patched.setattr(Rows, "remove_replaced", lambda *_: (_ for _ in ()).throw(Died))
         with pytest.raises(Died):
             load(place.pipeline(), shop("a", "34"), partition="a", run_id="again")
     twice = ids(place)

@@ -358,7 +358,7 @@ def test_a_package_that_was_undone_elsewhere_is_loaded_from_the_beginning(place)
     folder = left_behind(place, shop(1))
     hidden = place.disk.rename(place.disk.with_name("hidden"))
     ledger = place.ledger()
-    ledger.undo(ledger.entries()[0])
+    ledger.rows.take_back(ledger.entries()[0])
     assert contents(place, "events", "notes") == expected(0, "events", "notes")
     hidden.rename(place.disk)
 
@@ -444,7 +444,7 @@ def test_nobody_takes_back_a_package_while_it_is_being_finished(place, monkeypat
 
         def wrapped(*args, **options):
             assert not ledger.is_dead(entry, entry.loader)
-            taken.append(ledger.undo(entry))
+            taken.append(ledger.rows.take_back(entry))
             return whole(*args, **options)
 
         monkeypatch.setattr(owner, name, wrapped)

@@ -175,15 +175,6 @@ CELLS: Final = tuple(
     for shape in _SHAPES
 )
 
-#: Those that are damaged are not promised: see the limits in `docs/how-a-load-runs.md`. Files have
-#: no ledger, so that cursors and columns of others are forgotten; and a row of a Delta table that
-#: two runs merge at once may have what is nested in it from the other one.
-PROMISED: Final = [
-    cell
-    for cell in CELLS
-    if cell.destination in {"duckdb", "postgres"} or str(cell) == "files-partitions"
-]
-
 
 def _row(key: int, version: str = "", side: str | None = None) -> Row:
     """Return a row that is the same whoever asks, with two levels of nested ones."""

@@ -6,14 +6,14 @@
 import random
 
 import pytest
-from runs import PROMISED
+from runs import CELLS
 
 from seeds import seeds
 
 # A game takes seconds: each commit plays one for each destination, and many commits play all.
 GAMES = [
-    (random.Random(seed).choice([cell for cell in PROMISED if cell.destination == each]), seed)  # noqa: S311
-    for each in dict.fromkeys(cell.destination for cell in PROMISED)
+    (random.Random(seed).choice([cell for cell in CELLS if cell.destination == each]), seed)  # noqa: S311
+    for each in dict.fromkeys(cell.destination for cell in CELLS)
     for seed in seeds(1)
 ]
 

@@ -27,6 +27,7 @@ from dagster_dlt._dlt.failures import (
     first_cause,
     holder_of_file,
 )
+from dagster_dlt._dlt.files import Files, files_of, is_open_table, write_whole
 from dagster_dlt._dlt.given import as_pipeline, as_source, no_source
 from dagster_dlt._dlt.incrementals import (
     bound,
@@ -71,18 +72,16 @@ from dagster_dlt._dlt.sources import (
 )
 from dagster_dlt._dlt.staged_files import keep_staged_files, remove_staged_files
 from dagster_dlt._dlt.states import (
-    add_stored_tables,
+    add_tables,
     pack_state,
     packed_state,
-    restored_load,
     state_before,
     state_below,
     state_in,
-    state_rows,
-    states_after,
     write_state_row,
 )
 from dagster_dlt._dlt.stopping import Stop, is_stopped, pause, raise_if_stopped, watch, when_left
+from dagster_dlt._dlt.stored import stored_at
 from dagster_dlt._dlt.tables import (
     before_merges,
     can_take_rows_back,
@@ -97,9 +96,10 @@ from dagster_dlt._dlt.workers import with_workers
 
 __all__ = [
     "AnySource",
+    "Files",
     "Stop",
     "active",
-    "add_stored_tables",
+    "add_tables",
     "adds_rows",
     "any_schema",
     "as_pipeline",
@@ -124,6 +124,7 @@ __all__ = [
     "extracted_names",
     "failure_of",
     "file_of",
+    "files_of",
     "finish_endings",
     "finish_package",
     "first_cause",
@@ -134,6 +135,7 @@ __all__ = [
     "home_of",
     "interval",
     "is_appended",
+    "is_open_table",
     "is_stopped",
     "keep_staged_files",
     "keeps_rows_by_load",
@@ -158,7 +160,6 @@ __all__ = [
     "resource_facts",
     "resource_of",
     "resources_of_table",
-    "restored_load",
     "root_resource_name",
     "row_columns",
     "row_counts",
@@ -170,8 +171,7 @@ __all__ = [
     "state_before",
     "state_below",
     "state_in",
-    "state_rows",
-    "states_after",
+    "stored_at",
     "stores_below",
     "table_hint",
     "table_name",
@@ -183,4 +183,5 @@ __all__ = [
     "with_workers",
     "write_disposition_of",
     "write_state_row",
+    "write_whole",
 ]

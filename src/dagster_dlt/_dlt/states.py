@@ -1,7 +1,6 @@
 """The pipeline's state: in a package, on the disk and at the destination."""
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
@@ -15,7 +14,6 @@ from dlt.common.versioned_state import (
     generate_state_version_hash,
     json_decode_state,
 )
-from dlt.destinations.exceptions import DatabaseUndefinedRelation
 from dlt.destinations.job_client_impl import SqlJobClientBase
 from dlt.pipeline.pipeline import Pipeline
 
@@ -86,77 +84,11 @@ def write_state_row(client: SqlJobClientBase, load_id: str, row: Mapping[str, An
         )
 
 
-def state_rows(client: SqlJobClientBase, load_ids: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Return the pipeline's state that each of these loads has committed, if it did."""
-    sql, naming = client.sql_client, client.schema.naming
-    table = sql.make_qualified_table_name(client.schema.state_table_name)
-    load, state = (
-        sql.escape_column_name(naming.normalize_identifier(name))
-        for name in (C_DLT_LOAD_ID, "state")
-    )
-    marks = ", ".join(["%s"] * len(load_ids))
-    query = f"SELECT {load}, {state} FROM {table} WHERE {load} IN ({marks})"  # noqa: S608 - quoted
-    with client:
-        try:
-            rows = sql.execute_sql(query, *load_ids) or []
-        except DatabaseUndefinedRelation:
-            return {}
-    return {str(load_id): dict(decompress_state(text)) for load_id, text in rows}
-
-
-def restored_load(pipeline: Pipeline, client: SqlJobClientBase) -> str | None:
-    """Return the load whose state dlt restores: the newest one that has committed a state."""
-    with client:
-        try:
-            stored = client.get_stored_state(pipeline.pipeline_name)
-        except DatabaseUndefinedRelation:
-            return None
-    return stored._dlt_load_id if stored else None
-
-
-def states_after(pipeline: Pipeline, client: SqlJobClientBase, load_id: str) -> list[str]:
-    """Return the loads that have committed a state of `pipeline` and are newer than `load_id`."""
-    sql, naming = client.sql_client, client.schema.naming
-    states = sql.make_qualified_table_name(client.schema.state_table_name)
-    loads = sql.make_qualified_table_name(client.schema.loads_table_name)
-    load, name, id_, status = (
-        sql.escape_column_name(naming.normalize_identifier(column))
-        for column in (C_DLT_LOAD_ID, "pipeline_name", "load_id", "status")
-    )
-    query = (
-        f"SELECT s.{load} FROM {states} s JOIN {loads} l ON l.{id_} = s.{load} "  # noqa: S608 - quoted
-        f"WHERE s.{name} = %s AND l.{status} = 0 AND s.{load} > %s"
-    )
-    with client:
-        rows = sql.execute_sql(query, pipeline.pipeline_name, load_id) or []
-    return [str(row[0]) for row in rows]
-
-
-def add_stored_tables(
-    pipeline: Pipeline, client: SqlJobClientBase, load_ids: Sequence[str]
-) -> list[str]:
-    """Add tables and columns to the schemas of `pipeline` that these loads have stored.
+def add_tables(pipeline: Pipeline, theirs: Schema) -> list[str]:
+    """Add the tables and columns of another schema to that of `pipeline` which has its name.
 
     Returns the names of the tables that were added to.
     """
-    sql, naming = client.sql_client, client.schema.naming
-    table = sql.make_qualified_table_name(client.schema.loads_table_name)
-    load, version = (
-        sql.escape_column_name(naming.normalize_identifier(name))
-        for name in ("load_id", "schema_version_hash")
-    )
-    marks = ", ".join(["%s"] * len(load_ids))
-    query = f"SELECT DISTINCT {version} FROM {table} WHERE {load} IN ({marks})"  # noqa: S608 - quoted
-    added: list[str] = []
-    with client:
-        for (hash_,) in sql.execute_sql(query, *load_ids) or []:
-            stored = client.get_stored_schema_by_hash(hash_)
-            if stored is not None:
-                added += _add_tables(pipeline, Schema.from_stored_schema(json.loads(stored.schema)))
-    return sorted(set(added))
-
-
-def _add_tables(pipeline: Pipeline, theirs: Schema) -> list[str]:
     if theirs.name not in pipeline.schema_names:
         return []
     ours, added = pipeline.schemas[theirs.name], []

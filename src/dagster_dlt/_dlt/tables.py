@@ -94,15 +94,17 @@ def with_private_staging(pipeline: Pipeline, suffix: str) -> AnyDestination:
 
 @contextmanager
 def before_merges(pipeline: Pipeline, which: str, ask: Callable[[], None]) -> Iterator[None]:
-    """Ask before load `which` merges, or replaces, tables by what is in its staging tables.
+    """Ask before load `which` merges, or replaces, tables by what it has collected.
 
-    dlt has a job for that, which is made once all files are in the staging tables, and has them in
-    the order of SQL. It is created in the thread that runs the load, and tried again on an error.
+    dlt has a job for that: SQL, once all files are in the staging tables, or for tables that are
+    files with a log a reference to these. It is created in the thread that runs the load, and
+    tried again on an error.
     """
     usual = pipeline._destination
 
     def ask_first(client: JobClientBase) -> None:
         create = client.create_load_job
+        kind = ".sql" if isinstance(client, SqlJobClientBase) else ".reference"
 
         def create_load_job(
             table: PreparedTableSchema,
@@ -110,7 +112,7 @@ def before_merges(pipeline: Pipeline, which: str, ask: Callable[[], None]) -> It
             load_id: str,
             restore: bool = False,  # noqa: FBT001, FBT002 - as dlt has it
         ) -> LoadJob:
-            if load_id == which and file_path.endswith(".sql"):
+            if load_id == which and file_path.endswith(kind):
                 ask()
             return create(table, file_path, load_id, restore)
 

@@ -28,7 +28,7 @@ _LOADS: Final = {
 def loads() -> None:
     """Loads that the ledger knows, from every machine.
 
-    The ledger is the table `_dlt_dagster_loads` beside the tables of the pipeline.
+    The ledger is the table, or the folder, `_dlt_dagster_loads` beside the tables of the pipeline.
 
     Example: dagster-dlt -m shop.defs loads list
     """
@@ -50,7 +50,7 @@ def list_loads(where: Where, *, dead: bool, as_json: bool) -> None:
     rows: list[Row] = []
     for site in where.sites():
         if site.ledger is None:
-            click.echo(f"Pipeline {site.name!r} has no ledger: that takes SQL.", err=True)
+            click.echo(f"Pipeline {site.name!r} has no ledger: it cannot be kept there.", err=True)
         rows += [_load_row(site, entry) for entry in site.entries]
     if dead:
         rows = [row for row in rows if str(row["status"]).startswith("dead")]
@@ -109,7 +109,7 @@ def undo_load(where: Where, load_id: str, *, force: bool, yes: bool, as_json: bo
     risks = _risks(site, entry, force=force)
     rows = [
         {"pipeline": site.name, "table": table, "rows": count}
-        for table, count in (site.ledger.rows_of(entry) if site.ledger else {}).items()
+        for table, count in (site.rows.of(entry) if site.rows else {}).items()
     ]
     columns = {"PIPELINE": "pipeline", "TABLE": "table", "ROWS TAKEN BACK": "rows"}
     stay = set(entry.resources) - {chain.resource for chain in entry.chains}
@@ -120,9 +120,9 @@ def undo_load(where: Where, load_id: str, *, force: bool, yes: bool, as_json: bo
     ]
 
     def make() -> tuple[str, bool]:
-        if site.ledger is None or site.ledger.undo(entry) is None:
+        if site.rows is None or site.rows.take_back(entry) is None:
             return f"Load {load_id} is alive on this machine: nothing was taken back.", False
-        if left := site.ledger.rows_of(entry):
+        if left := site.rows.of(entry):
             return f"Load {load_id} has sent more rows meanwhile, to {', '.join(left)}.", False
         return f"Done: load {load_id} is undone.", True
 
@@ -142,6 +142,9 @@ def _risks(site: Site, entry: Entry, *, force: bool) -> list[str]:
     subject = f"Load {entry.load_id} of pipeline {site.name!r}"
     if entry.status != "loading":
         raise RefusedError(subject, f"is {entry.status}", "Only loads that died can be undone")
+    if site.rows is None:
+        remedy = "Its rows stay, and what loads the same resources again adds to them"
+        raise RefusedError(subject, "has its rows in files", remedy)
     alive = site.sharing(entry)
     if entry in alive and entry.machine == machine():
         raise RefusedError(subject, "is alive on this machine", "End its run first")

@@ -161,7 +161,7 @@ def _fate_of_rows(site: Site, package: Waiting) -> str:
     entry = next((each for each in site.entries if each.load_id == package.load_id), None)
     if entry is not None and entry.status == "committed":
         return f"{package.load_id} is committed: its rows stay, only the files here are removed."
-    rows = site.ledger.rows_of(entry) if site.ledger and entry else {}
+    rows = site.rows.of(entry) if site.rows and entry else {}
     if entry and rows:
         if others := [each for each in site.sharing(entry) if each is not entry]:
             subject = f"Load package {package.load_id} of pipeline {site.name!r}"

@@ -175,7 +175,13 @@ def write(site: Site, change: Change, resources: Collection[str], what: str) -> 
         pipeline.normalize()
         load_ids = pipeline.list_normalized_load_packages()
         for load_id in load_ids:
-            entry = Entry(load_id, site.name, Loader(COMMAND, what), tuple(sorted(resources)))
+            entry = Entry(
+                load_id,
+                site.name,
+                Loader(COMMAND, what),
+                tuple(sorted(resources)),
+                schema=pipeline.default_schema.name,
+            )
             with site.ledger.loading(entry, site.log) if site.ledger else nullcontext():
                 pipeline.load(raise_on_failed_jobs=True)
         return load_ids[0] if load_ids else None

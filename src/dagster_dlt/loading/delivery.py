@@ -28,6 +28,7 @@ from dagster_dlt.loading.partitions import read_as_a_whole, told_by
 from dagster_dlt.loading.pipeline import fresh
 from dagster_dlt.loading.plan import Plan
 from dagster_dlt.loading.progress import Progress
+from dagster_dlt.loading.rows import Rows
 from dagster_dlt.loading.staging import staging
 from dagster_dlt.loading.state import put_back
 from dagster_dlt.loading.superseded import superseding
@@ -48,6 +49,7 @@ class Delivery:
     log: logging.Logger
     #: The right to open the destination.
     turn: Turn
+    #: What loads know of each other, where they can.
     ledger: Ledger | None
     #: What nobody else loads meanwhile.
     held: Lease | None = None
@@ -67,6 +69,11 @@ class Delivery:
             if self.ledger and self.turn.is_needed:
                 stack.enter_context(self.ledger.connected())
             yield
+
+    @property
+    def rows(self) -> Rows | None:
+        """What can be taken back of rows that were sent, where they can be told apart."""
+        return self.ledger.rows if self.ledger else None
 
     def read_again(self) -> None:
         """Ask the ledger anew when its entries are wanted next."""
@@ -161,8 +168,8 @@ class Delivery:
         Should this process die, the next run does it that finds the load in the ledger.
         """
         for entry in entries:
-            if self.ledger and entry.status == "committed" and entry.renewed:
-                rows = self.ledger.remove_replaced(entry)
+            if self.rows and entry.status == "committed" and entry.renewed:
+                rows = self.rows.remove_replaced(entry)
                 partition = entry.loader.partition
                 self.log.info(
                     "Removed %d rows that partition %s had loaded before.", rows, partition
@@ -191,7 +198,7 @@ class Delivery:
         lost = [
             each.root
             for each in added
-            if (each not in known_rows or self.ledger is None)
+            if (each not in known_rows or self.rows is None)
             and each.root != package.schema.state_table_name
         ]
         if lost:
@@ -206,6 +213,7 @@ class Delivery:
             loader=self.plan.loader,
             builder=package.label.run_id,
             resources=known.resources if known else package.label.resources,
+            schema=package.schema.name,
             chains=tuple(known_rows),
             staged=package.staged,
             # What an earlier process built was counted by it.
@@ -213,7 +221,7 @@ class Delivery:
             failed=known.failed if known else (),
             refresh=package.refresh,
         )
-        if self.ledger is None:
+        if self.rows is None:
             if self.partition and added:
                 self.log.warning(
                     "Rows that partition %s has loaded before stay, beside those that are loaded "
@@ -224,7 +232,7 @@ class Delivery:
         return superseding(
             entry,
             package,
-            self.ledger,
+            self.rows,
             whole=read_as_a_whole(source, self.plan),
             told_by=told_by(source, self.plan, package.columns_of),
             same_runs=self.plan.earlier_runs | {entry.loader.run_id},
@@ -236,7 +244,7 @@ class Delivery:
     ) -> ResourceFailure | None:
         """Take the resource that failed out of its package, if the rest can go on without it."""
         failure = _dlt.failure_of(error, pipeline, source)
-        if self.ledger is None or _dlt.can_be_resumed(error) or not failure.load_id:
+        if self.rows is None or _dlt.can_be_resumed(error) or not failure.load_id:
             return None
         package = Package(pipeline, failure.load_id)
         names = _dlt.resources_of_table(package.schema, failure.table, source)

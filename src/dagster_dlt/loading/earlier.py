@@ -14,9 +14,10 @@ from dagster_dlt import _dlt
 from dagster_dlt._facts import ResourceFailure
 from dagster_dlt.errors import PendingPackagesError
 from dagster_dlt.loading.delivery import Delivery
-from dagster_dlt.loading.entry import overlapping, owed_refresh
+from dagster_dlt.loading.entry import Entry, overlapping, owed_refresh
 from dagster_dlt.loading.outcome import outcome_of
 from dagster_dlt.loading.package import Package
+from dagster_dlt.loading.rows import Rows
 from dagster_dlt.loading.undo import clean
 
 
@@ -159,8 +160,8 @@ class Earlier:
             # What was undone when this disk was out of sight is loaded from the beginning.
             undone = entry is not None and entry.is_taken_back
             again = package.chains if undone else package.in_doubt()
-            if entry and entry.staging and self.delivery.ledger:
-                self.delivery.ledger.drop(entry.staging)
+            if entry and entry.staging and self.delivery.rows:
+                self.delivery.rows.drop(entry.staging)
             if again:
                 self.delivery.log.info(
                     "Cleaning what load package %s may have sent of %s, which is sent again.",
@@ -223,18 +224,22 @@ class Earlier:
                 )
             )
         ]
+        if self.delivery.rows:
+            self._take_back(dead, self.delivery.rows)
+        return owed_refresh(entries, {entry.load_id for entry in dead})
+
+    def _take_back(self, dead: Collection[Entry], rows: Rows) -> None:
         for entry in dead:
-            rows = self.delivery.ledger.undo(entry)
-            if rows is not None:
+            number = rows.take_back(entry)
+            if number is not None:
                 self.delivery.log.warning(
                     "Load %s of run %s was never committed: took back %d rows of %s.",
                     entry.load_id,
                     entry.loader.run_id,
-                    rows,
+                    number,
                     ", ".join(entry.resources),
                 )
         if len(dead) > 1:
             # While one is not taken back, nested rows of the others stay.
             for entry in dead:
-                self.delivery.ledger.undo(entry)
-        return owed_refresh(entries, {entry.load_id for entry in dead})
+                rows.take_back(entry)

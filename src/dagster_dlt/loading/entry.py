@@ -10,6 +10,18 @@ from dlt.common.typing import TRefreshMode
 
 from dagster_dlt._facts import Chain, CursorKind, Window
 
+#: The columns of an entry, as texts and as numbers.
+TEXTS: Final = (
+    "load_id",
+    "pipeline_name",
+    "run_id",
+    "step_key",
+    "partition_key",
+    "status",
+    "facts",
+)
+NUMBERS: Final = ("attempt", "started_at", "beat_at")
+COLUMNS: Final = (*TEXTS, *NUMBERS)
 #: What stands between the first and the last key of a range of partitions.
 RANGE: Final = "..."
 #: `undoing`: rows are taken back, some may still be there, and none of the package counts any more.
@@ -40,6 +52,8 @@ class Entry:
     loader: Loader
     #: Resources whose rows are in the package.
     resources: tuple[str, ...]
+    #: Name of the schema that it is loaded with.
+    schema: str = ""
     #: The run that has built the package, which another one may have found and loaded.
     builder: str = ""
     #: Tables that a dead load's rows have to be taken out of.
@@ -85,6 +99,7 @@ class Entry:
         return json.dumps(
             {
                 "resources": self.resources,
+                "schema": self.schema,
                 "builder": self.builder,
                 "chains": _texts_of_chains(self.chains),
                 "staged": self.staged,
@@ -129,6 +144,7 @@ class Entry:
                 run_id, step, int(attempt), partition or None, _window_of(facts["window"])
             ),
             resources=tuple(facts["resources"]),
+            schema=facts.get("schema", ""),
             builder=facts.get("builder", ""),
             chains=_chains_of(facts["chains"]),
             staged=tuple(facts["staged"]),

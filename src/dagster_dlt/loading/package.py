@@ -129,6 +129,18 @@ class Package:
         roots = [chain.root for chain in self.chains]
         return tuple(root for root in roots if client.should_load_data_to_staging_dataset(root))
 
+    @property
+    def merged(self) -> tuple[str, ...]:
+        """The outermost tables that no two loads may write to at once, whatever they write.
+
+        Where staging tables are merged, each load deletes the rows that it is about to insert, and
+        sees nothing of another one. Tables that are files with a log refuse one of two that write
+        at once, and dlt merges what is nested apart from what it is nested in.
+        """
+        client = _dlt.client_of(self.pipeline, self.schema)
+        roots = [chain.root for chain in self.chains]
+        return self.staged or tuple(each for each in roots if _dlt.is_open_table(client, each))
+
     def begin_again(self) -> None:
         """Let dlt prepare tables anew for what is left, as it does at the begin of a package."""
         done = self.path / PackageStorage.APPLIED_SCHEMA_UPDATES_FILE_NAME

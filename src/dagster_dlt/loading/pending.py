@@ -185,8 +185,10 @@ def abort(site: Site, left: Left, packages: Collection[Waiting]) -> dict[str, Fa
         if entry is None:
             noted = replace(_entry(site, left, package), status="undone")
             site.ledger.write(noted)
+        elif entry.status == "loading" and site.ledger.rows:
+            site.ledger.rows.take_back(entry)
         elif entry.status == "loading":
-            site.ledger.undo(entry)
+            site.ledger.remove(entry)
     return fates
 
 

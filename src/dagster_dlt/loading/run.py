@@ -252,7 +252,7 @@ class _Load:
                     pipeline.sync_destination()
                     if self.delivery.ledger:
                         merge(pipeline, self.delivery.ledger.entries(), self.delivery.log)
-            if self.delivery.ledger:
+            if self.delivery.rows:
                 add_load_ids(source, pipeline)
             bound_cursors(source, plan)
             own_rows = count_rows_of_shared_tables(source)

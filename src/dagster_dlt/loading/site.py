@@ -17,6 +17,7 @@ from dagster_dlt.loading.entry import Entry
 from dagster_dlt.loading.ledger import Ledger, ledger_of
 from dagster_dlt.loading.pipeline import fresh
 from dagster_dlt.loading.plan import RunOptions
+from dagster_dlt.loading.rows import Rows
 from dagster_dlt.loading.turns import Turn, turn_of
 from dagster_dlt.loading.workspace import FOLDER, Scope
 
@@ -62,6 +63,11 @@ class Site:
     def entries(self) -> list[Entry]:
         """What the ledger knows, oldest first; read once."""
         return self.ledger.entries() if self.ledger else []
+
+    @property
+    def rows(self) -> Rows | None:
+        """What can be taken back of rows that were sent, where they can be told apart."""
+        return self.ledger.rows if self.ledger else None
 
     @property
     def alive(self) -> list[Entry]:

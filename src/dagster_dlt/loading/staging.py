@@ -2,7 +2,8 @@
 
 What is merged, or replaced in one go, is first written to tables of a second dataset, which dlt
 empties at the begin of each package. Two loads that share them lose rows without a word. What is in
-them then goes into the tables of the dataset, by one load after the other.
+them then goes into the tables of the dataset, by one load after the other. So it is with Delta and
+Iceberg tables, where dlt first collects files.
 """
 
 import logging
@@ -17,6 +18,7 @@ from dagster_dlt import _dlt
 from dagster_dlt.loading.entry import Entry
 from dagster_dlt.loading.leases import lease
 from dagster_dlt.loading.ledger import Ledger
+from dagster_dlt.loading.package import Package
 
 
 @contextmanager
@@ -32,26 +34,20 @@ def staging(
     The load is in the ledger already, and only then looks for others: of two that begin at once, at
     least one sees the other.
     """
-    if not entry.staged:
-        yield
-        return
     with _private(pipeline, entry, ledger, note), _turns(pipeline, entry, ledger, log):
         yield
 
 
 @contextmanager
 def _turns(pipeline: Pipeline, entry: Entry, ledger: Ledger, log: logging.Logger) -> Iterator[None]:
-    """Let one load after the other merge into the same tables.
-
-    Each deletes the rows that it is about to insert. Two at once see nothing of one another, and
-    what both of them have is there twice.
-    """
-    if ledger.takes_turns:
+    """Let one load after the other merge into the same tables, see `Package.merged`."""
+    merged = Package(pipeline, entry.load_id).merged
+    if ledger.takes_turns or not merged:
         yield
         return
     with ExitStack() as stack:
         # Of all pipelines and partitions, unlike what is extracted.
-        turn = lease(ledger, entry.staged, "", replace(entry.loader, partition=None), log=log)
+        turn = lease(ledger, merged, "", replace(entry.loader, partition=None), log=log)
         waited = False
 
         def wait() -> None:
@@ -68,8 +64,9 @@ def _turns(pipeline: Pipeline, entry: Entry, ledger: Ledger, log: logging.Logger
 def _private(
     pipeline: Pipeline, entry: Entry, ledger: Ledger, note: Callable[[Entry], None]
 ) -> Iterator[None]:
-    others = [each for each in ledger.alive(entry) if set(each.staged) & set(entry.staged)]
-    if not others:
+    rows = ledger.rows
+    staged = set(entry.staged)
+    if not (rows and staged and any(staged & {*each.staged} for each in ledger.alive(entry))):
         yield
         return
     suffix = sha256(entry.load_id.encode()).hexdigest()[:8]
@@ -84,5 +81,5 @@ def _private(
     try:
         yield
     finally:
-        ledger.drop(dataset)
+        rows.drop(dataset)
         pipeline.destination = usual

@@ -23,25 +23,27 @@ def merge(pipeline: Pipeline, entries: Sequence[Entry], log: logging.Logger) -> 
     What was extracted by a load is its own to advance: of each resource the value counts that was
     committed last.
     """
-    client = _dlt.client_of(pipeline, _dlt.any_schema(pipeline))
-    if not isinstance(client, SqlJobClientBase):
+    stored = _dlt.stored_at(_dlt.client_of(pipeline, _dlt.any_schema(pipeline)))
+    if stored is None:
         return
-    restored = _dlt.restored_load(pipeline, client)
+    name = pipeline.pipeline_name
+    restored = stored.restored_load(name)
     if restored is None or not unseen(entries, restored, []):
         return
-    later = _dlt.states_after(pipeline, client, f"{float(restored) - SKEW:.7f}")
+    later = stored.states_after(name, f"{float(restored) - SKEW:.7f}")
     overlapping = unseen(entries, restored, later)
     if not overlapping:
         return
-    rows = _dlt.state_rows(client, [entry.load_id for entry in overlapping])
+    states = stored.states(name, [entry.load_id for entry in overlapping])
     with pipeline.managed_state() as state:
         for entry in overlapping:
-            if entry.load_id in rows:
+            if entry.load_id in states:
                 refreshed = entry.refresh is not None
                 # What failed has kept its cursor, unless a refresh had taken away what is behind.
                 names = set(entry.resources) - (set() if refreshed else set(entry.failed))
-                take_over(state, rows[entry.load_id], names, forgets=refreshed)
-    added = _dlt.add_stored_tables(pipeline, client, [entry.load_id for entry in overlapping])
+                take_over(state, states[entry.load_id], names, forgets=refreshed)
+    schemas = stored.schemas({entry.load_id: entry.schema for entry in overlapping})
+    added = sorted({table for each in schemas for table in _dlt.add_tables(pipeline, each)})
     log.debug("Merged the cursors of %d overlapping loads, and tables %s.", len(overlapping), added)
 
 

@@ -13,14 +13,14 @@ from dlt.common.destination.client import JobClientBase
 from dagster_dlt import _dlt
 from dagster_dlt._facts import Chain, CursorKind
 from dagster_dlt.loading.entry import Entry, Loader
-from dagster_dlt.loading.ledger import Ledger
 from dagster_dlt.loading.package import Package
+from dagster_dlt.loading.rows import Rows
 
 
 def superseding(
     entry: Entry,
     package: Package,
-    ledger: Ledger,
+    rows: Rows,
     *,
     whole: Collection[str],
     told_by: Mapping[str, tuple[str, CursorKind]],
@@ -35,7 +35,7 @@ def superseding(
     Args:
         entry: The load, which is not yet noted.
         package: Its package.
-        ledger: Knows what was loaded before.
+        rows: Knows what was loaded before.
         whole: Resources that have read all of the partition.
         told_by: Columns that tell the time of rows, by resource, and how.
         same_runs: Ids of the runs whose loads belong together with this one: other calls of the
@@ -48,7 +48,7 @@ def superseding(
     renewed = [each for each in package.chains if _is_renewed(package, client, each, whole)]
     earlier = [
         each
-        for each in ledger.committed(entry.loader.partition)
+        for each in rows.committed(entry.loader.partition)
         if each.loader.run_id not in same_runs and {*each.resources} & {*entry.resources}
     ]
     replaced = [each for each in earlier if is_covered(each.loader, entry.loader)]

@@ -1,0 +1,170 @@
+"""The files of a dataset, where the destination has no SQL: on a disk or in an object store."""
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+from uuid import uuid4
+
+from dlt.common.destination.client import JobClientBase
+from dlt.common.destination.exceptions import DestinationException, DestinationTransientException
+from dlt.common.schema import Schema
+from dlt.destinations import filesystem
+from dlt.destinations.impl.filesystem.filesystem import FILENAME_SEPARATOR, FilesystemClient
+from dlt.pipeline.pipeline import Pipeline
+from fsspec.implementations.local import (  # type: ignore[import-untyped] # has no annotations
+    LocalFileSystem,
+)
+from typing_extensions import override
+
+from dagster_dlt._dlt.destinations import client_of, see_clients
+
+#: Where a file is seen whole or not at all, and listed as soon as it is there.
+_OBJECT_STORES: Final = frozenset(
+    {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "oci", "oss", "tos", "memory"}
+)
+#: Files that are read at once.
+_AT_ONCE: Final = 16
+
+
+class WholeFiles(LocalFileSystem):  # type: ignore[misc] # fsspec has no annotations
+    """Files of a disk, of whose text nobody sees half; and folders may be there already."""
+
+    @override
+    def write_text(self, path: str, value: str, *args: Any, **kwargs: Any) -> None:
+        target = Path(self._strip_protocol(path))
+        # Not beside it: whoever lists that folder would read it. What is hidden dlt does not list.
+        draft = target.parent.parent / f".{uuid4().hex}.part"
+        try:
+            super().write_text(str(draft), value, *args, **kwargs)
+            os.replace(draft, target)  # noqa: PTH105 - as the line above
+        finally:
+            draft.unlink(missing_ok=True)
+
+    @override
+    def makedirs(self, path: str, exist_ok: bool = False) -> None:
+        super().makedirs(path, exist_ok=True)
+
+
+def write_whole(pipeline: Pipeline) -> None:
+    """Let nobody read half of what dlt notes beside the tables of `pipeline`.
+
+    It writes its notes in place. Loads that begin at the same moment read them, and take an empty
+    note of the storage's version for one of an old dlt.
+    """
+    if isinstance(pipeline.destination, filesystem):
+        see_clients(pipeline, _make_whole)
+
+
+def _make_whole(client: JobClientBase) -> None:
+    if isinstance(client, FilesystemClient) and isinstance(client.fs_client, LocalFileSystem):
+        client.fs_client = WholeFiles(**client.fs_client.storage_options)
+
+
+class Files:
+    """Small files that are kept beside the tables of a dataset."""
+
+    def __init__(self, client: FilesystemClient) -> None:
+        self._client = client
+        self._there = False
+        _make_whole(client)
+
+    def names(self, folder: str) -> list[str]:
+        """Return the names of the files in a folder of the dataset."""
+        with self._reached():
+            self._fs.invalidate_cache()
+            try:
+                paths = self._fs.ls(self._path(folder), detail=False)
+            except FileNotFoundError:
+                return []
+        return [str(path).replace(os.sep, "/").rstrip("/").rpartition("/")[2] for path in paths]
+
+    def read(self, folder: str, *names: str) -> dict[str, str]:
+        """Return what is in some files of a folder, without those that are not there."""
+        with self._reached():
+            if len(names) < 2:  # noqa: PLR2004 - one needs no company
+                texts = [self._read(folder, name) for name in names]
+            else:
+                with ThreadPoolExecutor(_AT_ONCE) as threads:
+                    texts = [*threads.map(lambda name: self._read(folder, name), names)]
+        return {name: text for name, text in zip(names, texts, strict=True) if text is not None}
+
+    def _read(self, folder: str, name: str) -> str | None:
+        with suppress(FileNotFoundError):
+            return bytes(self._fs.cat_file(self._path(folder, name))).decode()
+        return None
+
+    def write(self, folder: str, name: str, text: str) -> None:
+        """Write a file, and the dataset that it is in, if there is none."""
+        client = self._client
+        with self._reached():
+            if not self._there and not client.is_storage_initialized():
+                client.initialize_storage()
+            self._there = True
+            if client.is_local_filesystem:
+                self._fs.makedirs(self._path(folder), exist_ok=True)
+            self._fs.write_text(self._path(folder, name), text, encoding="utf-8")
+
+    def remove(self, folder: str, name: str) -> None:
+        """Remove a file, if it is there."""
+        with self._reached(), suppress(FileNotFoundError):
+            self._fs.rm_file(self._path(folder, name))
+
+    def committed(self, loads: Mapping[str, str]) -> dict[str, float]:
+        """Return when dlt has noted loads as committed, if it has.
+
+        Args:
+            loads: The name of the schema by load.
+        """
+        folder = self._client.schema.loads_table_name
+        names = {f"{name}{FILENAME_SEPARATOR}{each}.jsonl": each for each, name in loads.items()}
+        return {
+            names[name]: datetime.fromisoformat(json.loads(text)["inserted_at"]).timestamp()
+            for name, text in self.read(folder, *names).items()
+        }
+
+    @property
+    def _fs(self) -> Any:  # noqa: ANN401 - fsspec has no annotations
+        return self._client.fs_client
+
+    def _path(self, *names: str) -> str:
+        return str(self._client.pathlib.join(self._client.dataset_path, *names))
+
+    @contextmanager
+    def _reached(self) -> Iterator[None]:
+        """Let an error of the driver be one that dlt takes for an outage."""
+        try:
+            yield
+        except DestinationException:
+            raise
+        except Exception as error:
+            problem = f"{type(error).__name__}: {error}"
+            raise DestinationTransientException(problem) from error
+
+
+def files_of(pipeline: Pipeline, schema: Schema) -> Files | None:
+    """Return the files of the dataset of `pipeline`, if files are what its destination keeps.
+
+    It has to be one where a file is seen whole, and by everyone: not a server for SFTP, and not a
+    repository, whose files come with commits.
+
+    Args:
+        pipeline: The pipeline.
+        schema: Schema of the source, whose naming tells how the dataset is called.
+    """
+    client = client_of(pipeline, schema)
+    if not isinstance(client, FilesystemClient):
+        return None
+    keeps = client.is_local_filesystem or client.config.protocol in _OBJECT_STORES
+    return Files(client) if keeps else None
+
+
+def is_open_table(client: JobClientBase, name: str) -> bool:
+    """Tell whether a table is kept in files that have a log of their own: Delta, Iceberg."""
+    return isinstance(client, FilesystemClient) and any(
+        client.is_open_table(kind, name) for kind in ("delta", "iceberg")
+    )

@@ -1,0 +1,70 @@
+"""What a ledger is written in: a table at destinations with SQL, objects where there are files."""
+
+from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from typing import Final, Protocol
+
+from dagster_dlt.loading.entry import Entry, Status
+
+#: Name of the table, or folder. dlt takes what begins with `_dlt` for its own, so nobody loads it
+#: as data.
+TABLE: Final = "_dlt_dagster_loads"
+
+
+class Book(Protocol):
+    """Entries at a destination, for all pipelines of a dataset.
+
+    Whatever was written is read and listed by everyone who looks afterwards. Nobody sees half an
+    entry.
+    """
+
+    def connected(self) -> AbstractContextManager[object]:
+        """Hold what several questions take, so that it is not opened for each; may be nested."""
+        ...
+
+    def loads(self, pipeline: str, since: float) -> list[Entry]:
+        """Return a pipeline's loads that are not over, and those begun since then, oldest first.
+
+        A load that dlt has noted as committed is so here, whatever its process came to say.
+        """
+        ...
+
+    def leases(self) -> list[Entry]:
+        """Return the leases that are held or waited for."""
+        ...
+
+    def write(self, entry: Entry) -> None:
+        """Write an entry, in place of what there was for its package."""
+        ...
+
+    def note(self, entry: Entry) -> None:
+        """Note more of something that goes on, unless it was removed."""
+        ...
+
+    def beat(self, entry: Entry, moment: float) -> None:
+        """Note when something that goes on gave its last sign of life, unless it was removed."""
+        ...
+
+    def change(self, entry: Entry, before: Status, after: Status, moment: float) -> str | None:
+        """Change the status of a load unless somebody was faster; return what it is then."""
+        ...
+
+    def remove(self, entry: Entry) -> None:
+        """Remove an entry, if it is there."""
+        ...
+
+
+def as_noted(found: Iterable[Entry], committed: Mapping[str, float]) -> list[Entry]:
+    """Return entries in the order of their loads, with what dlt has noted of those that go on.
+
+    Args:
+        found: The entries.
+        committed: When loads were committed that dlt has noted.
+    """
+    return [
+        replace(entry, status="committed", beat_at=committed[entry.load_id])
+        if entry.load_id in committed
+        else entry
+        for entry in sorted(found, key=lambda entry: entry.load_id)
+    ]
