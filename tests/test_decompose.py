@@ -165,11 +165,13 @@ def test_parts_side_by_side_keep_the_cursors_of_all_where_files_are_the_destinat
         assert sorted(row["at"] for row in tables[name]) == [1, 2, 3, 4]
 
 
-def test_where_the_disk_alone_keeps_the_cursors_parts_take_turns(pipeline, monkeypatch):
+def test_where_the_disk_alone_keeps_the_cursors_parts_take_turns(make_pipeline, monkeypatch, capfd):
     monkeypatch.setenv("RESTORE_FROM_DESTINATION", "false")
+    pipeline = make_pipeline()
 
     for _ in range(2):
         assert load(three(2), pipeline, "parallel").success
 
     for name in ("a", "b", "c"):
         assert query(pipeline, f'select count(*), max("at") from raw.{name}') == [(4, 4)]
+    assert "resources are loaded one after the other" in capfd.readouterr().err

@@ -7,6 +7,7 @@ from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import copy_context
 from datetime import datetime, timezone
+from pathlib import Path
 
 import dlt
 import fsspec
@@ -15,6 +16,7 @@ import pytest
 from dagster_dlt import _dlt
 from dagster_dlt._facts import Window
 from dagster_dlt.errors import LeaseLostError
+from dagster_dlt.loading import state
 from dagster_dlt.loading.entry import Entry, Loader
 from dagster_dlt.loading.leases import lease, overlap
 from places import LOG, Place, load
@@ -130,7 +132,11 @@ def test_a_load_of_another_resource_does_not_wait(place, threads):
 
 
 @pytest.mark.parametrize("place", ["files", "s3"], indirect=True)
-def test_a_load_that_ends_after_one_that_began_later_keeps_both_cursors(place, threads):
+def test_a_load_that_ends_after_one_that_began_later_keeps_both_cursors(
+    place, threads, monkeypatch
+):
+    # Of more states dlt would remove those of the loads that began first.
+    monkeypatch.setenv("DESTINATION__FILESYSTEM__MAX_STATE_FILES", "1")
     gate, calls = Gate(), []
 
     with running(threads, gate, place.pipeline(), counter(3, [], gate), step="a"):
@@ -139,6 +145,19 @@ def test_a_load_that_ends_after_one_that_began_later_keeps_both_cursors(place, t
 
     assert calls == [3, 4]
     assert days(place) == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("place", ["files"], indirect=True)
+def test_of_states_that_nobody_needs_any_more_as_many_are_kept_as_dlt_keeps(place, monkeypatch):
+    monkeypatch.setenv("DESTINATION__FILESYSTEM__MAX_STATE_FILES", "2")
+    # The clocks of machines do not differ here.
+    monkeypatch.setattr(state, "SKEW", 0)
+
+    for until in range(1, 5):
+        load(place.pipeline(), counter(until, []))
+
+    assert len(list(Path(place.url).rglob("_dlt_pipeline_state/*"))) == 2
+    assert days(place) == [1, 2, 3, 4]
 
 
 @everywhere

@@ -27,7 +27,7 @@ from dagster_dlt._dlt.failures import (
     first_cause,
     holder_of_file,
 )
-from dagster_dlt._dlt.files import Files, files_of, is_open_table, write_whole
+from dagster_dlt._dlt.files import Files, files_of, is_open_table, keep_notes
 from dagster_dlt._dlt.given import as_pipeline, as_source, no_source
 from dagster_dlt._dlt.incrementals import (
     bound,
@@ -137,6 +137,7 @@ __all__ = [
     "is_appended",
     "is_open_table",
     "is_stopped",
+    "keep_notes",
     "keep_staged_files",
     "keeps_rows_by_load",
     "knows_its_load",
@@ -183,5 +184,4 @@ __all__ = [
     "with_workers",
     "write_disposition_of",
     "write_state_row",
-    "write_whole",
 ]

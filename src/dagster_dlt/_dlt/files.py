@@ -50,18 +50,29 @@ class WholeFiles(LocalFileSystem):  # type: ignore[misc] # fsspec has no annotat
         super().makedirs(path, exist_ok=True)
 
 
-def write_whole(pipeline: Pipeline) -> None:
-    """Let nobody read half of what dlt notes beside the tables of `pipeline`.
+def keep_notes(pipeline: Pipeline) -> None:
+    """Let other loads find what dlt notes beside the tables of `pipeline`, and find it whole.
 
     It writes its notes in place. Loads that begin at the same moment read them, and take an empty
-    note of the storage's version for one of an old dlt.
+    note of the storage's version for one of an old dlt. And it removes the states of loads that
+    began early, although they may have been committed last: see `FilesStored.old_states`.
     """
     if isinstance(pipeline.destination, filesystem):
-        see_clients(pipeline, _make_whole)
+        see_clients(pipeline, _keep_notes)
 
 
-def _make_whole(client: JobClientBase) -> None:
-    if isinstance(client, FilesystemClient) and isinstance(client.fs_client, LocalFileSystem):
+def _keep_notes(client: JobClientBase) -> None:
+    if isinstance(client, FilesystemClient):
+        client._cleanup_pipeline_states = _leave  # type: ignore[assignment]  # of this object
+        _make_whole(client)
+
+
+def _leave(_pipeline: str) -> None:
+    pass
+
+
+def _make_whole(client: FilesystemClient) -> None:
+    if isinstance(client.fs_client, LocalFileSystem):
         client.fs_client = WholeFiles(**client.fs_client.storage_options)
 
 

@@ -34,6 +34,14 @@ class Stored(Protocol):
         """Return the schemas that loads have stored, by load and name of the schema."""
         ...
 
+    def old_states(self, pipeline: str) -> list[str]:
+        """Return the loads whose states are more than dlt keeps."""
+        ...
+
+    def remove_states(self, pipeline: str, load_ids: Iterable[str]) -> None:
+        """Remove the states of loads."""
+        ...
+
 
 def stored_at(client: JobClientBase) -> Stored | None:
     """Return what is stored at the destination of `client`, if loads store anything there."""
@@ -103,6 +111,13 @@ class SqlStored:
             rows = client.sql_client.execute_sql(query, *loads) or []
             return _schemas(client, (row[0] for row in rows))
 
+    def old_states(self, _pipeline: str) -> list[str]:
+        """Return nothing: dlt keeps all states in a table."""
+        return []
+
+    def remove_states(self, _pipeline: str, _load_ids: Iterable[str]) -> None:
+        """Remove nothing."""
+
 
 class FilesStored:
     """Folders with states and schemas, a file for each."""
@@ -136,6 +151,17 @@ class FilesStored:
             with suppress(FileNotFoundError):
                 hashes.add(self._read(client.pathlib.join(folder, file))["schema_version_hash"])
         return _schemas(client, hashes)
+
+    def old_states(self, pipeline: str) -> list[str]:
+        """Return the loads whose states are more than dlt keeps, which are those begun first."""
+        most = self._client.config.max_state_files
+        return sorted(self._paths(pipeline), key=float)[:-most] if most > 0 else []
+
+    def remove_states(self, pipeline: str, load_ids: Iterable[str]) -> None:
+        """Remove the states of loads."""
+        paths = self._paths(pipeline)
+        for each in load_ids:
+            self._client._delete_file(paths[each])
 
     def _paths(self, pipeline: str) -> dict[str, str]:
         """Return the files with states by load."""

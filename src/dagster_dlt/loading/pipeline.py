@@ -43,5 +43,5 @@ def fresh(given: Pipeline, options: RunOptions, room: Path) -> Pipeline:
         # set in the state, from which dlt takes the name back at every step.
         with pipeline.managed_state():
             pipeline.dataset_name = given.dataset_name
-    _dlt.write_whole(pipeline)
+    _dlt.keep_notes(pipeline)
     return pipeline

@@ -7,7 +7,7 @@ destination are the others loaded apart, so that they do not share its fate.
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from contextvars import copy_context
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -34,7 +34,7 @@ from dagster_dlt.loading.parking import claim_parked
 from dagster_dlt.loading.partitions import bound_cursors
 from dagster_dlt.loading.pipeline import fresh
 from dagster_dlt.loading.plan import PIPELINE_OPTIONS, Plan, parts
-from dagster_dlt.loading.state import merge
+from dagster_dlt.loading.state import merge, tidy
 from dagster_dlt.loading.turns import Turn, turn_of
 from dagster_dlt.loading.workspace import (
     FOLDER,
@@ -86,6 +86,9 @@ def run(plan: Plan, report: Callable[[Report], None], log: logging.Logger) -> No
         left = [name for name in _dlt.selected_resources(plan.source) if name not in skipped]
         if left and not failures:
             failures = _Load(delivery, owed).everything(plan.source.with_resources(*left))
+        if ledger:
+            with suppress(Exception):  # the next run tries again
+                tidy(asked, schema, ledger)
     if failures:
         raise ResourcesFailedError(
             plan.given.pipeline_name, failures, workspace.parked

@@ -4,11 +4,13 @@ import logging
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
+from dlt.common.schema import Schema
 from dlt.destinations.job_client_impl import SqlJobClientBase
 from dlt.pipeline.pipeline import Pipeline
 
 from dagster_dlt import _dlt
 from dagster_dlt.loading.entry import Entry
+from dagster_dlt.loading.ledger import Ledger
 from dagster_dlt.loading.package import Package
 
 #: Seconds by which the clocks of two machines may differ.
@@ -45,6 +47,21 @@ def merge(pipeline: Pipeline, entries: Sequence[Entry], log: logging.Logger) -> 
     schemas = stored.schemas({entry.load_id: entry.schema for entry in overlapping})
     added = sorted({table for each in schemas for table in _dlt.add_tables(pipeline, each)})
     log.debug("Merged the cursors of %d overlapping loads, and tables %s.", len(overlapping), added)
+
+
+def tidy(pipeline: Pipeline, schema: Schema, ledger: Ledger) -> None:
+    """Remove states that no load restores or merges any more, where each is a file of its own.
+
+    dlt would do so after each load, by the order in which loads began. So it would remove the one
+    of a long load that was committed last; and on a disk, a load that reads the folder meanwhile
+    takes it for empty.
+    """
+    stored, name = _dlt.stored_at(_dlt.client_of(pipeline, schema)), pipeline.pipeline_name
+    old = stored.old_states(name) if stored else []
+    if stored is None or not old or len(ledger.leases()) > 1:
+        return
+    merged = unseen(ledger.entries(), stored.restored_load(name) or "0", [])
+    stored.remove_states(name, {*old} - {entry.load_id for entry in merged})
 
 
 def unseen(entries: Sequence[Entry], restored: str, states: Collection[str]) -> list[Entry]:
