@@ -582,6 +582,21 @@ def test_a_cursor_that_a_load_has_read_is_not_changed_meanwhile(project, monkeyp
     assert "about to be written by run the run" in refused.output
 
 
+def test_loads_into_files_are_listed_and_their_rows_stay(monkeypatch):
+    write(PROJECT.replace('duckdb("warehouse.duckdb")', 'filesystem("bucket")'))
+    load_id = leave_a_package(monkeypatch)
+
+    listed = {row["load_id"]: row["status"] for row in rows("loads", "list")}
+    refused = command("loads", "undo", load_id, "--yes")
+    aborted = command("packages", "abort", load_id, "--yes")
+
+    assert sorted(listed.values()) == ["committed", "dead: its process is gone"]
+    assert refused.exit_code == 1
+    assert "has its rows in files" in refused.output
+    assert aborted.exit_code == 0, aborted.output
+    assert [row["status"] for row in rows("loads", "list")] == ["committed"]
+
+
 def note_elsewhere(load_id: str) -> None:
     """Let the ledger say that a load was on another machine."""
     with duckdb.connect("warehouse.duckdb") as warehouse:

@@ -22,6 +22,7 @@ from dagster_dlt.loading import ledger as ledger_module
 from dagster_dlt.loading import rows as rows_module
 from dagster_dlt.loading import run as run_module
 from dagster_dlt.loading.entry import Entry, Loader
+from dagster_dlt.loading.files_book import KEPT, FilesBook
 from dagster_dlt.loading.ledger import LEASE, TABLE, Ledger
 from dagster_dlt.loading.machine import machine, sign_of_life
 from dagster_dlt.loading.sql_book import SqlBook
@@ -31,6 +32,7 @@ from sources import assets_of, metadata_by_asset
 
 on = pytest.mark.parametrize
 postgres_only = on("place", ["postgres"], indirect=True)
+files_only = on("place", ["files"], indirect=True)
 duckdb_only = on("place", ["duckdb"], indirect=True)
 servers_and_files = on("place", ["duckdb", "postgres"], indirect=True)
 
@@ -475,6 +477,7 @@ def counted(until, calls):
     return events
 
 
+@on("place", ["duckdb", "sqlite", "postgres", "files"], indirect=True)
 @on("lost", [False, True], ids=["disk kept", "disk lost"])
 def test_what_was_committed_is_reported_by_the_next_attempt_and_not_loaded_again(place, lost):
     with place.dying("after commit"):
@@ -598,14 +601,26 @@ def test_the_ledger_is_in_the_dataset_that_the_run_asks_for(place):
     assert statuses(place) == []
 
 
+@files_only
+def test_what_became_of_a_load_into_files_is_forgotten_when_nobody_asks_for_it_any_more(place):
+    now = time.time()
+    for age in (KEPT - 3600, KEPT + 3600):
+        place.ledger().write(Entry(f"{now - age}", "shop", Loader("run", "load"), ()))
+
+    load(place.pipeline(), events(1))
+
+    assert statuses(place) == ["loading", "committed"]
+
+
 # --- signs of life ------------------------------------------------------------------------------
 
 
-@postgres_only
+@on("place", ["postgres", "files"], indirect=True)
 @on("options", [{}, {"dataset_name": "other"}], ids=["plain", "with options of the run"])
 def test_a_load_gives_signs_of_life_while_dlt_is_busy(place, monkeypatch, options):
     beaten, load_package = threading.Event(), Pipeline.load
-    beat = SqlBook.beat
+    book = SqlBook if place.kind == "postgres" else FilesBook
+    beat = book.beat
     seen = []
 
     def watched(*args):
@@ -619,7 +634,7 @@ def test_a_load_gives_signs_of_life_while_dlt_is_busy(place, monkeypatch, option
         return load_package(pipeline, *args, **keywords)
 
     monkeypatch.setattr(ledger_module, "BEAT", 0.01)
-    monkeypatch.setattr(SqlBook, "beat", watched)
+    monkeypatch.setattr(book, "beat", watched)
     monkeypatch.setattr(Pipeline, "load", slow)
     load(place.pipeline(), events(1), options=options)
 

@@ -79,11 +79,9 @@ class FilesBook:
         return self._with_beats([*latest.values()])
 
     def _with_beats(self, entries: Sequence[Entry]) -> list[Entry]:
-        """Return entries with the last signs of life of those that are not over elsewhere."""
+        """Return entries with the last signs of life of those that are not over."""
         asked = {
-            f"{_stem(each)}{_BEAT}": each
-            for each in entries
-            if each.status in {"loading", "lease"} and each.machine != machine()
+            f"{_stem(each)}{_BEAT}": each for each in entries if each.status in {"loading", "lease"}
         }
         beats = {
             asked[name].load_id: float(text)
