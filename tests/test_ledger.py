@@ -21,9 +21,10 @@ from dagster_dlt.errors import LoadTakenBackError
 from dagster_dlt.loading import ledger as ledger_module
 from dagster_dlt.loading import rows as rows_module
 from dagster_dlt.loading import run as run_module
+from dagster_dlt.loading.book import TABLE
 from dagster_dlt.loading.entry import Entry, Loader
 from dagster_dlt.loading.files_book import KEPT, FilesBook
-from dagster_dlt.loading.ledger import LEASE, TABLE, Ledger
+from dagster_dlt.loading.ledger import LEASE, Ledger
 from dagster_dlt.loading.machine import machine, sign_of_life
 from dagster_dlt.loading.sql_book import SqlBook
 from dagster_dlt.loading.turns import Turn

@@ -29,7 +29,7 @@ from dagster_dlt import DagsterDltResource, dlt_assets
 from dagster_dlt.errors import ParkingError, WorkspaceProtocolError
 from dagster_dlt.loading import parking
 from dagster_dlt.loading.archive import pack, unpack
-from dagster_dlt.loading.ledger import TABLE
+from dagster_dlt.loading.book import TABLE
 from dagster_dlt.loading.parking import Parking, claim_parked
 from dagster_dlt.loading.workspace import Scope, claim
 from sources import assets_of, metadata_by_asset, one, outage, query

@@ -22,11 +22,14 @@ from fsspec.implementations.local import (  # type: ignore[import-untyped] # has
 from typing_extensions import override
 
 from dagster_dlt._dlt.destinations import client_of, see_clients
+from dagster_dlt._dlt.stopping import pause
 
 #: Where a file is seen whole or not at all, and listed as soon as it is there.
 _OBJECT_STORES: Final = frozenset(
     {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "oci", "oss", "tos", "memory"}
 )
+#: Times that a dataset is made where others make it at the same moment.
+_TRIES: Final = 5
 #: Files that are read at once.
 _AT_ONCE: Final = 16
 
@@ -62,9 +65,17 @@ def keep_notes(pipeline: Pipeline) -> None:
 
 
 def _keep_notes(client: JobClientBase) -> None:
-    if isinstance(client, FilesystemClient):
+    if isinstance(client, FilesystemClient) and _are_whole(client):
         client._cleanup_pipeline_states = _leave  # type: ignore[assignment]  # of this object
         _make_whole(client)
+
+
+def _are_whole(client: FilesystemClient) -> bool:
+    """Tell whether a file is seen whole, and by everyone.
+
+    Not on a server for SFTP, and not in a repository, whose files come with commits.
+    """
+    return client.is_local_filesystem or client.config.protocol in _OBJECT_STORES
 
 
 def _leave(_pipeline: str) -> None:
@@ -113,12 +124,20 @@ class Files:
         """Write a file, and the dataset that it is in, if there is none."""
         client = self._client
         with self._reached():
-            if not self._there and not client.is_storage_initialized():
-                client.initialize_storage()
-            self._there = True
+            self._make_dataset()
             if client.is_local_filesystem:
                 self._fs.makedirs(self._path(folder), exist_ok=True)
             self._fs.write_text(self._path(folder, name), text, encoding="utf-8")
+
+    def _make_dataset(self) -> None:
+        """Make the dataset as dlt does, which takes it for one of an old dlt without its note."""
+        for _ in range(_TRIES if not self._there else 0):
+            with suppress(FileExistsError):  # another load makes it at this moment
+                if not self._client.is_storage_initialized():
+                    self._client.initialize_storage()
+                self._there = True
+                return
+            pause(0.2)
 
     def remove(self, folder: str, name: str) -> None:
         """Remove a file, if it is there."""
@@ -160,18 +179,14 @@ class Files:
 def files_of(pipeline: Pipeline, schema: Schema) -> Files | None:
     """Return the files of the dataset of `pipeline`, if files are what its destination keeps.
 
-    It has to be one where a file is seen whole, and by everyone: not a server for SFTP, and not a
-    repository, whose files come with commits.
-
     Args:
         pipeline: The pipeline.
         schema: Schema of the source, whose naming tells how the dataset is called.
     """
     client = client_of(pipeline, schema)
-    if not isinstance(client, FilesystemClient):
+    if not isinstance(client, FilesystemClient) or not _are_whole(client):
         return None
-    keeps = client.is_local_filesystem or client.config.protocol in _OBJECT_STORES
-    return Files(client) if keeps else None
+    return Files(client)
 
 
 def is_open_table(client: JobClientBase, name: str) -> bool:

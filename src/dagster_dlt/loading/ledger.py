@@ -21,15 +21,13 @@ from filelock import FileLock
 
 from dagster_dlt import _dlt
 from dagster_dlt.errors import LoadTakenBackError
-from dagster_dlt.loading.book import TABLE, Book
+from dagster_dlt.loading.book import Book
 from dagster_dlt.loading.entry import TAKEN_BACK, Entry, Loader
 from dagster_dlt.loading.files_book import FilesBook
 from dagster_dlt.loading.machine import machine, sign_of_life
 from dagster_dlt.loading.rows import Rows
 from dagster_dlt.loading.sql_book import SqlBook
 from dagster_dlt.loading.turns import Turn
-
-__all__ = ["BEAT", "HORIZON", "LEASE", "TABLE", "Ledger", "ledger_of"]
 
 #: Seconds between two signs of life of a load.
 BEAT: Final = 60.0
