@@ -27,10 +27,13 @@ from fsspec.implementations.local import LocalFileSystem
 
 from dagster_dlt import DagsterDltResource, dlt_assets
 from dagster_dlt.errors import ParkingError, WorkspaceProtocolError
-from dagster_dlt.loading import parking
+from dagster_dlt.loading import parked as parked_rooms
+from dagster_dlt.loading import stay
 from dagster_dlt.loading.archive import pack, unpack
 from dagster_dlt.loading.book import TABLE
-from dagster_dlt.loading.parking import Parking, claim_parked
+from dagster_dlt.loading.parked import Parked
+from dagster_dlt.loading.parking import Parking
+from dagster_dlt.loading.stay import claim_parked
 from dagster_dlt.loading.workspace import Scope, claim
 from sources import assets_of, metadata_by_asset, one, outage, query
 
@@ -438,7 +441,7 @@ def test_a_room_that_is_taken_is_left_to_its_owner(machine, memory):
 def as_listed(place: Parking) -> Any:
     """Return the one room that is parked, as a load sees it that is about to take it."""
     objects = tuple(place.objects("shop"))
-    return parking._Parked(objects[0].ticket, objects)  # noqa: SLF001 - no load does this by itself
+    return Parked(objects[0].ticket, objects)
 
 
 def seen_from_another_machine(url: str) -> Parking:
@@ -497,7 +500,7 @@ def test_the_room_of_an_owner_that_died_with_its_disk_is_taken_once_its_time_is_
     Parking(memory).take("shop", as_listed(Parking(memory)), "dead")
 
     assert machine("two").finish() == []
-    monkeypatch.setattr(parking, "LEASE", -1)
+    monkeypatch.setattr(parked_rooms, "LEASE", -1)
     assert machine("two").finish() == ["rows"]
     assert parked(memory) == []
 
@@ -555,8 +558,13 @@ def test_a_place_that_was_changed_does_not_cost_a_package(machine, memory):
 # --- retention ---------------------------------------------------------------------------------
 
 
+def let_it_be_2020(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (parked_rooms, stay):
+        monkeypatch.setattr(module, "stamp", lambda _seconds: "20200101T000000Z")
+
+
 def test_what_nobody_finished_within_a_week_is_removed(machine, memory, monkeypatch):
-    monkeypatch.setattr(parking, "_stamp", lambda _seconds: "20200101T000000Z")
+    let_it_be_2020(monkeypatch)
     machine("one").fail()
     machine("one").fail(scope=replace(SCOPE, dataset="other"))
     monkeypatch.undo()
@@ -569,10 +577,10 @@ def test_what_nobody_finished_within_a_week_is_removed(machine, memory, monkeypa
 
 def test_a_load_removes_no_more_than_so_many_old_rooms(machine, memory, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(parking, "_stamp", lambda _seconds: "20200101T000000Z")
+        let_it_be_2020(patch)
         for dataset in "abc":
             machine("one").fail(scope=replace(SCOPE, dataset=dataset))
-    monkeypatch.setattr(parking, "_REMOVED_AT_ONCE", 2)
+    monkeypatch.setattr(stay, "_REMOVED_AT_ONCE", 2)
 
     machine("two").finish()
 

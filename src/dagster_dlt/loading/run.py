@@ -30,11 +30,11 @@ from dagster_dlt.loading.ledger import Ledger, ledger_of
 from dagster_dlt.loading.load_ids import add_load_ids
 from dagster_dlt.loading.outcome import Report, count_rows_of_shared_tables, outcome_of
 from dagster_dlt.loading.package import Label
-from dagster_dlt.loading.parking import claim_parked
 from dagster_dlt.loading.partitions import bound_cursors
 from dagster_dlt.loading.pipeline import fresh
 from dagster_dlt.loading.plan import PIPELINE_OPTIONS, Plan, parts
 from dagster_dlt.loading.state import merge, tidy
+from dagster_dlt.loading.stay import claim_parked
 from dagster_dlt.loading.turns import Turn, turn_of
 from dagster_dlt.loading.workspace import (
     FOLDER,
