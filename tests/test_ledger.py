@@ -18,13 +18,14 @@ from filelock import FileLock, Timeout
 
 from dagster_dlt import DagsterDltResource, _dlt
 from dagster_dlt.errors import LoadTakenBackError
-from dagster_dlt.loading import ledger as ledger_module
+from dagster_dlt.loading import life
 from dagster_dlt.loading import rows as rows_module
 from dagster_dlt.loading import run as run_module
 from dagster_dlt.loading.book import TABLE
 from dagster_dlt.loading.entry import Entry, Loader
 from dagster_dlt.loading.files_book import KEPT, FilesBook
-from dagster_dlt.loading.ledger import LEASE, Ledger
+from dagster_dlt.loading.ledger import Ledger
+from dagster_dlt.loading.life import LEASE
 from dagster_dlt.loading.machine import machine, sign_of_life
 from dagster_dlt.loading.sql_book import SqlBook
 from dagster_dlt.loading.turns import Turn
@@ -634,7 +635,7 @@ def test_a_load_gives_signs_of_life_while_dlt_is_busy(place, monkeypatch, option
         seen.append(place.entries(**options)[0].beat_at > before)
         return load_package(pipeline, *args, **keywords)
 
-    monkeypatch.setattr(ledger_module, "BEAT", 0.01)
+    monkeypatch.setattr(life, "BEAT", 0.01)
     monkeypatch.setattr(book, "beat", watched)
     monkeypatch.setattr(Pipeline, "load", slow)
     load(place.pipeline(), events(1), options=options)

@@ -4,6 +4,7 @@ Another machine is another `pipelines_dir`, or a disk that was emptied.
 """
 
 import io
+import os
 import shutil
 import signal
 import stat
@@ -12,7 +13,7 @@ import sys
 import tarfile
 import threading
 from collections import Counter
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,10 +28,13 @@ from fsspec.implementations.local import LocalFileSystem
 
 from dagster_dlt import DagsterDltResource, dlt_assets
 from dagster_dlt.errors import ParkingError, WorkspaceProtocolError
+from dagster_dlt.loading import life, stay
 from dagster_dlt.loading import parked as parked_rooms
-from dagster_dlt.loading import stay
 from dagster_dlt.loading.archive import pack, unpack
 from dagster_dlt.loading.book import TABLE
+from dagster_dlt.loading.entry import Loader
+from dagster_dlt.loading.marker import behind
+from dagster_dlt.loading.owner import Owner
 from dagster_dlt.loading.parked import Parked
 from dagster_dlt.loading.parking import Parking
 from dagster_dlt.loading.stay import claim_parked
@@ -104,7 +108,7 @@ class Log:
     def info(self, text: str, *args: object) -> None:
         self.lines.append(text % args)
 
-    error = info
+    error = warning = info
 
 
 class Machine:
@@ -114,10 +118,19 @@ class Machine:
         self.disk = disk
         self.url = url
         self.log = Log()
+        #: Runs that have ended, for all that is known on it.
+        self.over: set[str] = set()
 
     @contextmanager
-    def load(self, scope: Scope = SCOPE):
-        with claim_parked(self.disk, scope, Parking(self.url), self.log) as workspace:
+    def load(self, scope: Scope = SCOPE, *, attempt: int = 0):
+        with claim_parked(
+            self.disk,
+            scope,
+            Parking(self.url),
+            Loader(f"run on {self.disk.name}", "load", attempt),
+            is_over=self.over.__contains__,
+            log=self.log,
+        ) as workspace:
             yield workspace
 
     def fail(self, content: str = "rows", scope: Scope = SCOPE) -> None:
@@ -325,6 +338,7 @@ import sys
 
 import dagster as dg
 import dlt
+from dlt.load import Load
 from dlt.pipeline.exceptions import PipelineStepFailed
 from dlt.pipeline.pipeline import Pipeline
 from dagster_dlt import DagsterDltResource, dlt_assets
@@ -357,18 +371,39 @@ def killed(*_args, **_options):
 def failing(self, *_args, **_options):
     raise PipelineStepFailed(self, "load", "1", OSError("the network is gone"))
 
-if point != "nowhere":
+if point == "killed before the commit":
+    Load.complete_package = killed
+elif point != "nowhere":
     Pipeline.load = {"killed": killed, "failing": failing}[point]
-resources = {"dlt_resource": DagsterDltResource(workspace_dir=url)}
-assert dg.materialize([load], resources=resources).success
+with dg.DagsterInstance.get() as instance:
+    if "MONITORED" in os.environ:
+        for run in instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED])):
+            instance.report_run_failed(run)
+    resources = {"dlt_resource": DagsterDltResource(workspace_dir=url)}
+    assert dg.materialize([load], resources=resources, instance=instance).success
 """
 
 
-def process(folder: Path, point: str, machine: str) -> int:
+def process(folder: Path, point: str, disk: str, machine: str = "", **environment: str) -> int:
+    """Run the project in a process; `machine` is a word for those that see each other's locks."""
     (folder / "project.py").write_text(PROJECT, encoding="utf-8")
-    command = [sys.executable, folder / "project.py", point, machine, f"file://{folder}/parked"]
+    home, temporary = folder / "home", folder / f"machine{machine}"
+    for path in (home, temporary):
+        path.mkdir(exist_ok=True)
+    (home / "dagster.yaml").write_text("telemetry: {enabled: false}", encoding="utf-8")
     return subprocess.run(
-        command, cwd=folder, capture_output=True, text=True, check=False, timeout=120
+        [sys.executable, folder / "project.py", point, disk, f"file://{folder}/parked"],
+        cwd=folder,
+        env={
+            **os.environ,
+            "DAGSTER_HOME": str(home),
+            "TMPDIR": str(temporary),
+            **environment,
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
     ).returncode
 
 
@@ -377,6 +412,14 @@ def rows_in(folder: Path) -> list[Any]:
 
     with duckdb.connect(str(folder / "warehouse.duckdb"), read_only=True) as warehouse:
         return warehouse.execute('select "at" from raw.orders order by all').fetchall()
+
+
+def load_ids_in(folder: Path) -> list[Any]:
+    """Return the loads that the rows belong to."""
+    import duckdb
+
+    with duckdb.connect(str(folder / "warehouse.duckdb"), read_only=True) as warehouse:
+        return warehouse.execute("select distinct _dlt_load_id from raw.orders").fetchall()
 
 
 def test_a_killed_process_parks_nothing_and_another_machine_extracts_again(tmp_path):
@@ -397,6 +440,31 @@ def test_a_process_killed_while_it_finishes_a_parked_package_is_continued_on_its
     assert process(tmp_path, "nowhere", "two") == 0
 
     assert rows_in(tmp_path) == [(1,), (2,)]
+    assert parked(url) == []
+
+
+@pytest.mark.parametrize(
+    ("point", "machine", "environment"),
+    [("killed", "two", {}), ("killed before the commit", "three", {"MONITORED": "1"})],
+    ids=["on its machine", "elsewhere once its run has ended, and its rows sent"],
+)
+def test_a_package_whose_owner_was_killed_is_finished_at_once(
+    tmp_path, point, machine, environment
+):
+    url = f"file://{tmp_path}/parked"
+    assert process(tmp_path, "failing", "one", "one") == 1
+    assert process(tmp_path, point, "two", "two") == -signal.SIGKILL
+    assert kinds(url) == ["tar.gz", "owner"]
+    (archive,) = (tmp_path / "parked" / "shop").glob("*.tar.gz")
+    with tarfile.open(archive) as packed:
+        (load_id,) = {
+            Path(name).name for name in packed.getnames() if Path(name).parent.name == "normalized"
+        }
+
+    assert process(tmp_path, "nowhere", "three", machine, **environment) == 0
+
+    assert rows_in(tmp_path) == [(1,), (2,)]
+    assert load_ids_in(tmp_path) == [(load_id,)]  # not extracted again
     assert parked(url) == []
 
 
@@ -434,8 +502,12 @@ def test_a_room_that_is_taken_is_left_to_its_owner(machine, memory):
         assert first.finish() == []
         workspace.clear(*workspace.rooms())
 
-    assert any("is left to a load on" in line for line in third.log.lines)
+    assert any("is left to run run on two on" in line for line in third.log.lines)
     assert parked(memory) == []
+
+
+def owner_of(load: str = "run on two", attempt: int = 0, *, machine: str = "elsewhere") -> Owner:
+    return replace(Owner.new(Loader(load, "load", attempt)), machine=machine)
 
 
 def as_listed(place: Parking) -> Any:
@@ -456,22 +528,22 @@ def test_a_room_that_was_taken_since_it_was_listed_is_not_taken_again(machine, u
     two, three = seen_from_another_machine(url), seen_from_another_machine(url)
     there = as_listed(three)
 
-    assert two.take("shop", as_listed(two), "two")
+    assert two.take("shop", as_listed(two), owner_of())
 
-    assert three.take("shop", there, "three") is None
+    assert three.take("shop", there, owner_of()) is None
 
 
 def test_of_two_loads_that_reach_for_a_room_one_gets_it(machine, url):
     machine("one", url).fail()
     start, taken = threading.Barrier(2), []
 
-    def reach(owner: str) -> None:
+    def reach() -> None:
         place = seen_from_another_machine(url)
         there = as_listed(place)
         start.wait(10)
-        taken.append(place.take("shop", there, owner))
+        taken.append(place.take("shop", there, owner_of()))
 
-    threads = [threading.Thread(target=reach, args=(owner,)) for owner in ("a", "b")]
+    threads = [threading.Thread(target=reach) for _ in range(2)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -493,16 +565,117 @@ def test_a_room_that_was_finished_since_it_was_listed_is_not_taken(machine, memo
     assert parked(memory) == []
 
 
-def test_the_room_of_an_owner_that_died_with_its_disk_is_taken_once_its_time_is_over(
+def test_a_room_whose_owner_has_died_on_the_same_machine_is_taken_at_once(machine, memory):
+    machine("one").fail()
+    Parking(memory).take("shop", as_listed(Parking(memory)), Owner.new(Loader("run 2", "load")))
+
+    assert machine("three").finish() == ["rows"]
+
+    assert parked(memory) == []
+
+
+def test_a_room_whose_owner_may_be_alive_elsewhere_is_left_to_it(machine, memory):
+    machine("one").fail()
+    Parking(memory).take("shop", as_listed(Parking(memory)), owner_of())
+    three = machine("three")
+
+    assert three.finish() == []
+
+    assert any("is left to run run on two on" in line for line in three.log.lines)
+    assert kinds(memory) == ["tar.gz", "owner"]
+
+
+def test_a_room_whose_owner_has_died_elsewhere_is_taken_once_its_run_has_ended(machine, memory):
+    machine("one").fail()
+    Parking(memory).take("shop", as_listed(Parking(memory)), owner_of())
+    three = machine("three")
+    three.over.add("run on two")
+
+    assert three.finish() == ["rows"]
+
+    assert any("run has ended" in line for line in three.log.lines)
+    assert parked(memory) == []
+
+
+def test_a_room_whose_owner_has_died_elsewhere_is_taken_by_the_next_attempt(machine, memory):
+    machine("one").fail()
+    Parking(memory).take("shop", as_listed(Parking(memory)), owner_of("run on three"))
+
+    with machine("three").load(attempt=1) as workspace:
+        assert waiting(workspace) == ["rows"]
+        workspace.keep(*workspace.rooms())
+
+
+def test_a_room_whose_owner_gives_no_sign_of_life_is_taken(machine, memory, monkeypatch):
+    machine("one").fail()
+    Parking(memory).take("shop", as_listed(Parking(memory)), owner_of())
+
+    monkeypatch.setattr(life, "LEASE", -1)
+    assert machine("two").finish() == ["rows"]
+    assert parked(memory) == []
+
+
+def test_an_owner_gives_signs_of_life_until_it_is_over(machine, url, monkeypatch):
+    def owner() -> Owner:
+        place = seen_from_another_machine(url)
+        (mark,) = (each for each in place.objects("shop") if each.kind == "owner")
+        found = place.owner("shop", mark)
+        assert found is not None
+        return found
+
+    def beating(*args: Any) -> None:
+        renew(*args)
+        beaten.set()
+
+    renew, beaten = Parking.renew, threading.Event()
+    machine("one", url).fail()
+    monkeypatch.setattr(life, "BEAT", 0.01)
+    monkeypatch.setattr(Parking, "renew", beating)
+
+    with machine("two", url).load() as workspace:
+        before = owner()
+        beaten.clear()
+        assert beaten.wait(30)
+        assert owner().beat_at > before.beat_at
+        assert owner().load_id == before.load_id
+        workspace.clear(*workspace.rooms())
+
+    assert parked(url) == []
+
+
+def test_a_load_that_was_taken_for_dead_does_not_park_over_its_successor(
     machine, memory, monkeypatch
 ):
     machine("one").fail()
-    Parking(memory).take("shop", as_listed(Parking(memory)), "dead")
+    two, three = machine("two"), machine("three")
+    three.over.add("run on two")
+    with ExitStack() as of_two:
+        workspace = of_two.enter_context(two.load())
+        workspace.keep(*workspace.rooms())
+        monkeypatch.setattr(life, "machine", lambda: "another")
+        with three.load() as taken:
+            before = parked(memory)
+            assert waiting(taken) == ["rows"]
+            of_two.close()
+            assert parked(memory) == before
+            taken.clear(*taken.rooms())
 
-    assert machine("two").finish() == []
-    monkeypatch.setattr(parked_rooms, "LEASE", -1)
-    assert machine("two").finish() == ["rows"]
     assert parked(memory) == []
+
+
+@pytest.mark.parametrize("was_taken", [True, False])
+def test_a_room_that_was_taken_from_a_dead_load_is_known_for_older_than_what_was_sent(
+    machine, memory, was_taken
+):
+    """Also by whoever fetches it after the one that has taken it could not finish it either."""
+    machine("one").fail()
+    if was_taken:
+        Parking(memory).take("shop", as_listed(Parking(memory)), Owner.new(Loader("run 2", "load")))
+    machine("three").fail()
+
+    with machine("four").load() as workspace:
+        assert [behind(room).exists() for room in workspace.rooms()] == [was_taken]
+        workspace.clear(*workspace.rooms())
 
 
 @pytest.mark.parametrize("arrived", [True, False])

@@ -15,6 +15,7 @@ from dagster_dlt._facts import ResourceFailure
 from dagster_dlt.errors import PendingPackagesError
 from dagster_dlt.loading.delivery import Delivery
 from dagster_dlt.loading.entry import Entry, overlapping, owed_refresh
+from dagster_dlt.loading.marker import behind
 from dagster_dlt.loading.outcome import outcome_of
 from dagster_dlt.loading.package import Package
 from dagster_dlt.loading.rows import Rows
@@ -131,6 +132,7 @@ class Earlier:
 
     def _take_up(self, pipeline: Pipeline) -> None:
         """Make the packages that an earlier process left such that loading them is safe."""
+        is_behind = behind(Path(pipeline.pipelines_dir))
         for load_id in pipeline.list_normalized_load_packages():
             package, entry = Package(pipeline, load_id), self.delivery.entries.get(load_id)
             if entry and entry.status == "committed":
@@ -159,7 +161,7 @@ class Earlier:
                 return
             # What was undone when this disk was out of sight is loaded from the beginning.
             undone = entry is not None and entry.is_taken_back
-            again = package.chains if undone else package.in_doubt()
+            again = package.chains if undone or is_behind.exists() else package.in_doubt()
             if entry and entry.staging and self.delivery.rows:
                 self.delivery.rows.drop(entry.staging)
             if again:
@@ -174,6 +176,7 @@ class Earlier:
                 # Last: what is queued again has the cursors that were put back in it once more.
                 self.delivery.give_up(package, entry.failed)
             package.begin_again()
+        is_behind.unlink(missing_ok=True)
 
     def report_committed(self, done: Collection[str]) -> frozenset[str]:
         """Report what an earlier attempt committed and did not come to report; return its names."""

@@ -6,10 +6,9 @@ first of its rows is sent, and whoever comes next finds it, on any machine.
 """
 
 import logging
-import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
 from typing import Final
@@ -24,15 +23,12 @@ from dagster_dlt.errors import LoadTakenBackError
 from dagster_dlt.loading.book import Book
 from dagster_dlt.loading.entry import TAKEN_BACK, Entry, Loader
 from dagster_dlt.loading.files_book import FilesBook
+from dagster_dlt.loading.life import beating, cause_of_death
 from dagster_dlt.loading.machine import machine, sign_of_life
 from dagster_dlt.loading.rows import Rows
 from dagster_dlt.loading.sql_book import SqlBook
 from dagster_dlt.loading.turns import Turn
 
-#: Seconds between two signs of life of a load.
-BEAT: Final = 60.0
-#: Seconds without a sign of life after which a load of another machine counts as dead.
-LEASE: Final = 900.0
 #: Seconds for which committed loads are read back: longer than a pending package is kept.
 HORIZON: Final = 8 * 24 * 3600.0
 
@@ -92,25 +88,14 @@ class Ledger:
     def is_dead(self, entry: Entry, loader: Loader) -> bool:
         """Tell whether the process behind a load that is not over has gone.
 
-        On the same machine its lock says so. Elsewhere it is dead if `loader` is a later attempt
-        of the same step, if Dagster says that its run has ended, or when it gives no sign of life;
-        a destination that is a file is not opened for such signs while it is loaded.
+        A destination that is a file is not opened for signs of life while it is loaded.
         """
         return self.cause_of_death(entry, loader) is not None
 
     def cause_of_death(self, entry: Entry, loader: Loader | None = None) -> str | None:
         """Return how it is known that a load is dead, in words; None while it may be alive."""
-        if entry.machine == machine():
-            return None if sign_of_life(entry.load_id).is_given() else "its process is gone"
-        if loader is not None:
-            same_step = (entry.loader.run_id, entry.loader.step) == (loader.run_id, loader.step)
-            if same_step and entry.loader.attempt < loader.attempt:
-                return "its step is tried again"
-        if self._is_over(entry.loader.run_id):
-            return "its run has ended"
-        if not self._turn.is_needed and self._clock() - entry.beat_at > LEASE:
-            return "it gives no sign of life"
-        return None
+        now = None if self._turn.is_needed else self._clock()
+        return cause_of_death(entry, loader, is_over=self._is_over, now=now)
 
     @property
     def takes_turns(self) -> bool:
@@ -183,18 +168,9 @@ class Ledger:
         entry = replace(entry, machine=machine(), started_at=now, beat_at=now)
         with self.holding(entry.load_id):
             self.write(entry)
-            over = threading.Event()
-            beats = threading.Thread(
-                target=self._beat, args=(entry, over), daemon=True, name="dagster-dlt-beat"
-            )
-            if not self._turn.is_needed:
-                beats.start()
-            try:
+            beat = partial(self._beat, entry)
+            with nullcontext() if self._turn.is_needed else beating(beat):
                 yield entry
-            finally:
-                over.set()
-                if beats.is_alive():
-                    beats.join()
 
     def write(self, entry: Entry) -> None:
         """Write an entry, in place of what there was for its package."""
@@ -208,11 +184,8 @@ class Ledger:
         """Remove an entry."""
         self._book.remove(entry)
 
-    def _beat(self, entry: Entry, over: threading.Event) -> None:
-        while not over.wait(BEAT):
-            # A beat that is missed costs nothing: the lease is many beats long.
-            with suppress(Exception):
-                self._book.beat(entry, self._clock())
+    def _beat(self, entry: Entry) -> None:
+        self._book.beat(entry, self._clock())
 
 
 def ledger_of(

@@ -8,6 +8,15 @@ from pathlib import Path
 from dagster_dlt.loading.archive import MARKER, create
 
 
+def behind(room: Path) -> Path:
+    """Return the file that says that more was done with the packages in a room than they know.
+
+    A load that has died had fetched the same archive, and may have sent some of it. The file is
+    part of the next archive.
+    """
+    return room / ".behind"
+
+
 @dataclass(frozen=True)
 class Marker:
     """Which parked room it is, and who works in it."""

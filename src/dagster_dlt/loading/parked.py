@@ -11,11 +11,7 @@ import re
 import time
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from typing import Final
 from uuid import uuid4
-
-#: Seconds after which a load that has taken a room is held for dead: longer than any load lasts.
-LEASE: Final = 12 * 3600
 
 _SINCE = "%Y%m%dT%H%M%SZ"
 _OBJECT = re.compile(
@@ -67,23 +63,6 @@ class Parked:
     def archive(self) -> Piece | None:
         """The room as it was parked last."""
         return next((each for each in reversed(self.objects) if each.kind == "tar.gz"), None)
-
-
-@dataclass(frozen=True)
-class Owner:
-    """What an owner writes about itself."""
-
-    id: str
-    host: str
-    since: float
-
-    @property
-    def is_dead(self) -> bool:
-        """Whether it is so old that it must have died."""
-        return time.time() - self.since > LEASE
-
-    def __str__(self) -> str:
-        return f"a load on {self.host}, since {datetime.fromtimestamp(self.since, timezone.utc)}"
 
 
 def new_ticket(scope: str) -> str:

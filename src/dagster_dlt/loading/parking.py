@@ -1,12 +1,9 @@
 """The place behind a URL where rooms are parked, so that another machine can finish them."""
 
-import json
 import re
-import socket
-import time
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
@@ -21,7 +18,8 @@ from fsspec.utils import get_protocol  # type: ignore[import-untyped] # as above
 
 from dagster_dlt.errors import ParkingError, WorkspaceProtocolError
 from dagster_dlt.loading.archive import create
-from dagster_dlt.loading.parked import Owner, Parked, Piece
+from dagster_dlt.loading.owner import Owner
+from dagster_dlt.loading.parked import Parked, Piece
 from dagster_dlt.loading.workspace import Scope
 
 # Here an upload is seen whole or not at all. Folders need not be made, and making one may create
@@ -95,7 +93,7 @@ class Parking:
             raise ParkingError(self.shown, problem, remedy) from None
         return [each.name for each in found if (each.scope, each.kind) == (scope.folder, "tar.gz")]
 
-    def take(self, pipeline: str, parked: Parked, owner: str) -> Parked | None:
+    def take(self, pipeline: str, parked: Parked, owner: Owner) -> Parked | None:
         """Become the owner of a parked room; return None if another load was faster.
 
         What was written is read again: the answer to a request that succeeded may be lost, and
@@ -103,23 +101,33 @@ class Parking:
         """
         name = f"{parked.ticket}-{parked.number + 1}.owner"
         path = self._path(pipeline, name)
-        written = Owner(owner, socket.gethostname(), time.time())
         try:
-            self._create(path, json.dumps(asdict(written)).encode())
+            self._create(path, owner.alive().text)
         except OSError:
             if self._read(path) is None:
                 raise
         mark = Piece(name, parked.ticket, "", "", parked.number + 1, "owner")
         found = self.owner(pipeline, mark)
-        if found is None or found.id != owner:
+        if found is None or found.load_id != owner.load_id:
             return None
         return replace(parked, objects=(*parked.objects, mark))
 
     def owner(self, pipeline: str, mark: Piece) -> Owner | None:
         """Return what the owner wrote, or None if it is just writing it."""
-        with suppress(ValueError, TypeError):
-            return Owner(**json.loads(self._read(self._path(pipeline, mark.name)) or b""))
-        return None
+        return Owner.of(self._read(self._path(pipeline, mark.name)) or b"")
+
+    def renew(self, pipeline: str, mark: Piece, owner: Owner) -> None:
+        """Show that an owner lives; not if its room was taken from it, and finished."""
+        path = self._path(pipeline, mark.name)
+        if self._read(path) is None:
+            return
+        if isinstance(self._fs, LocalFileSystem):
+            draft = Path(path).with_suffix(".part")
+            draft.unlink(missing_ok=True)
+            self._create(str(draft), owner.alive().text)
+            draft.replace(path)
+        else:
+            self._fs.pipe_file(path, owner.alive().text)
 
     def upload(self, pipeline: str, archive: Path, name: str) -> str:
         """Put an archive where nobody sees half of it; return its URL."""

@@ -161,7 +161,9 @@ def _workspace(
     )
     if home.restores_state:
         if plan.parking:
-            return claim_parked(base, scope, plan.parking, log)
+            return claim_parked(
+                base, scope, plan.parking, plan.loader, is_over=plan.is_over, log=log
+            )
         return claim(base, scope, plan.loader.run_id)
     path = base / name / scope.state_folder
     adopt_state(Path(plan.given.working_dir), path / name)

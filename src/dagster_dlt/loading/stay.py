@@ -1,26 +1,35 @@
 """One load with its workspace, and the rooms of it that are parked.
 
 A room in which packages wait is *parked*: packed into an archive and uploaded. The next load of the
-scope takes it, on any machine. An owner is written only where nobody has written its number, so
-that two loads do not take the same room. When nothing waits in it any more, all its objects are
-removed.
+scope takes it, on any machine, and when nothing waits in it any more, all its objects are removed.
+
+That two loads never work on the same packages is held by one object, the owner: it is written only
+where nobody has written its number, before anything is fetched. The ledger could not tell as much:
+not every destination has one, and few let two writers compete for a row, which most places behind a
+URL do. An owner shows that it lives, and is known to be dead, as a load in the ledger: by a lock on
+its machine, by its run, and by a sign of life each minute. Whoever takes a room from a dead one
+cannot know what that one has sent, so all of it is cleaned at the destination and sent again.
 """
 
 import logging
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from threading import Lock
 from typing import Final
-from uuid import uuid4
 
 from dagster_dlt import _dlt
 from dagster_dlt.errors import ParkingError
 from dagster_dlt.loading.archive import UNREADABLE, pack, unpack
-from dagster_dlt.loading.marker import Marker
+from dagster_dlt.loading.entry import Loader
+from dagster_dlt.loading.life import beating, cause_of_death
+from dagster_dlt.loading.machine import sign_of_life
+from dagster_dlt.loading.marker import Marker, behind
+from dagster_dlt.loading.owner import Owner
 from dagster_dlt.loading.parked import Parked, Piece, new_ticket, stamp
 from dagster_dlt.loading.parking import Parking
 from dagster_dlt.loading.workspace import RETENTION, Scope, Workspace, claim
@@ -33,7 +42,13 @@ _HIDDEN: Final = ".parking-"
 
 @contextmanager
 def claim_parked(
-    base: Path, scope: Scope, parking: Parking, log: logging.Logger
+    base: Path,
+    scope: Scope,
+    parking: Parking,
+    loader: Loader,
+    *,
+    is_over: Callable[[str], bool],
+    log: logging.Logger,
 ) -> Iterator[Workspace]:
     """Hold a workspace as `claim` does, with the rooms of `scope` that are parked.
 
@@ -44,20 +59,29 @@ def claim_parked(
         base: Directory of the workspaces.
         scope: What the load is about.
         parking: Where rooms are parked.
+        loader: Who loads.
+        is_over: Tells whether a Dagster run has ended, by its id.
         log: Where to say what is fetched and parked.
 
     Raises:
         ParkingError: the place cannot be read, or what was finished cannot be removed from it.
     """
-    with claim(base, scope) as workspace:
-        stay = _Stay(parking, scope, workspace, log)
-        stay.arrive()
-        try:
-            yield workspace
-        except BaseException:
-            stay.depart(failing=True)
-            raise
-        stay.depart(failing=False)
+    owner = Owner.new(loader)
+    with (
+        claim(base, scope, loader.run_id) as workspace,
+        sign_of_life(owner.load_id).given() as sign,
+    ):
+        # It sends nothing from then on, and may take for ever to notice.
+        _dlt.when_left(sign.release)
+        stay = _Stay(parking, scope, workspace, owner, is_over, log)
+        with beating(stay.beat):
+            stay.arrive()
+            try:
+                yield workspace
+            except BaseException:
+                stay.depart(failing=True)
+                raise
+            stay.depart(failing=False)
 
 
 @dataclass
@@ -67,9 +91,13 @@ class _Stay:
     parking: Parking
     scope: Scope
     workspace: Workspace
+    owner: Owner
+    is_over: Callable[[str], bool]
     log: logging.Logger
     #: What this load owns, by the room it works in.
-    held: dict[Path, Parked] = field(default_factory=dict)
+    held: dict[Path, "_Held"] = field(default_factory=dict)
+    #: Held while `held`, or what it names, is changed: what is removed must not be renewed.
+    changing: Lock = field(default_factory=Lock)
 
     def arrive(self) -> None:
         """Take what is parked: the room on this disk if it is the same, or else the archive.
@@ -88,8 +116,8 @@ class _Stay:
             for each in parked.values():
                 self._fetch(each)
         except BaseException as error:
-            for taken in self.held.values():
-                self._let_go(taken)
+            for room in list(self.held):
+                self._let_go(room)
             if not isinstance(error, Exception):
                 raise
             problem = f"cannot be read ({self.parking.told(error)})"
@@ -107,10 +135,17 @@ class _Stay:
         waiting = {room for room in self.workspace.rooms() if _dlt.has_packages(room, name)}
         for room in sorted(waiting):
             self._park(room)
-        for room, parked in self.held.items():
-            if room not in waiting:
-                # What waits is a failure too: it is raised once the workspace is left.
-                self._remove(parked, failing=failing or bool(waiting))
+        for room in self.held.keys() - waiting:
+            # What waits is a failure too: it is raised once the workspace is left.
+            self._remove(room, failing=failing or bool(waiting))
+
+    def beat(self) -> None:
+        """Show those on other machines that this load lives."""
+        # A connection belongs to the thread that has opened it.
+        parking = Parking(self.parking.url)
+        with self.changing:
+            for each in self.held.values():
+                parking.renew(self.scope.pipeline, each.parked.objects[-1], self.owner)
 
     def _parked(self) -> dict[str, Parked]:
         """Return what is parked of the scope by ticket, without what is too old, which goes."""
@@ -142,84 +177,103 @@ class _Stay:
         self.workspace.clear(room)
 
     def _hold(self, room: Path, marker: Marker, there: Parked) -> bool:
-        """Become, or still be, the owner of what is parked of `room`, if it is the same."""
+        """Become the owner of what is parked of `room`, if it is the same."""
         if there.owner:
+            # One that has died in this room: nobody else is in it.
             owner = self.parking.owner(self.scope.pipeline, there.owner)
-            if owner is None or owner.id != marker.owner:
+            if owner is None or owner.load_id != marker.owner:
                 return False
-            self.held[room] = there
-            return True
-        if there.number != marker.number:
+        elif there.number != marker.number:
             return False
         # Written first, so that who is killed in between still knows itself as the owner.
-        mine = replace(marker, owner=uuid4().hex, uploaded=True)
-        mine.write(room)
-        taken = self.parking.take(self.scope.pipeline, there, mine.owner)
+        replace(marker, owner=self.owner.load_id, uploaded=True).write(room)
+        return self._take(room, marker, there)
+
+    def _take(self, room: Path, marker: Marker, there: Parked) -> bool:
+        """Become the owner of a parked room; tell whether no other load was faster."""
+        taken = self.parking.take(self.scope.pipeline, there, self.owner)
         if taken:
-            self.held[room] = taken
+            with self.changing:
+                self.held[room] = _Held(taken, marker)
         return taken is not None
 
     def _fetch(self, there: Parked) -> None:
         """Fetch a parked room, unless another load has it."""
         pipeline, archive = self.scope.pipeline, there.archive
-        if archive is None:
-            return
-        if there.owner:
-            owner = self.parking.owner(pipeline, there.owner)
-            if owner is None or not owner.is_dead:
-                self.log.info("Parked %s is left to %s.", archive.name, owner or "another load")
-                return
-        marker = Marker(self.parking.shown, there.ticket, archive.number, uuid4().hex)
-        taken = self.parking.take(pipeline, there, marker.owner)
-        if taken is None:
+        if archive is None or not self._is_free(archive, there):
             return
         room = self.workspace.path / f"parked-{there.ticket[-8:]}"
+        marker = Marker(self.parking.shown, there.ticket, archive.number)
+        if not self._take(room, marker, there):
+            return
         try:
-            self._unpack(archive, marker, room)
+            self._unpack(archive, marker, room, is_behind=there.owner is not None)
         except UNREADABLE as error:
-            # It stays taken: the next load would not fare better.
+            self._let_go(room)
             self.log.error(  # noqa: TRY400 - what is wrong is with the archive
                 "Parked %s cannot be unpacked (%s) and is left where it is. "
                 "Rows of it that were already loaded stay at the destination.",
                 archive.name,
                 error,
             )
-            return
-        except BaseException as error:
-            self._let_go(taken)
-            if isinstance(error, FileNotFoundError):
-                return  # another load has finished it since it was listed
-            raise
-        self.held[room] = taken
-        self.log.info("Fetched %s/%s/%s.", self.parking.shown, pipeline, archive.name)
+        except FileNotFoundError:
+            self._let_go(room)  # another load has finished it since it was listed
+        else:
+            self.log.info("Fetched %s/%s/%s.", self.parking.shown, pipeline, archive.name)
 
-    def _let_go(self, taken: Parked) -> None:
+    def _is_free(self, archive: Piece, there: Parked) -> bool:
+        """Tell whether a parked room has no owner, or one that is known to be dead."""
+        if there.owner is None:
+            return True
+        owner = self.parking.owner(self.scope.pipeline, there.owner)
+        cause = owner and cause_of_death(
+            owner, self.owner.loader, is_over=self.is_over, now=time.time()
+        )
+        if cause:
+            self.log.info("Parked %s is taken from %s: %s.", archive.name, owner, cause)
+        else:
+            self.log.info("Parked %s is left to %s.", archive.name, owner or "another load")
+        return cause is not None
+
+    def _let_go(self, room: Path) -> None:
         """Take back the owner, where nothing was done with the room yet."""
-        with suppress(Exception):  # what failed before may fail again; the owner ends by itself
-            self.parking.remove(self.scope.pipeline, taken.objects[-1:])
+        with self.changing:
+            held = self.held.pop(room)
+            with suppress(Exception):  # what failed before may fail again; the owner ends by itself
+                self.parking.remove(self.scope.pipeline, held.parked.objects[-1:])
+        if room.is_dir():
+            held.marker.write(room)
 
-    def _unpack(self, archive: Piece, marker: Marker, room: Path) -> None:
+    def _unpack(self, archive: Piece, marker: Marker, room: Path, *, is_behind: bool) -> None:
         """Make a room of an archive, all of it or nothing."""
         with TemporaryDirectory(prefix=_HIDDEN, dir=self.workspace.path) as folder:
             packed, unpacked = Path(folder) / "archive", Path(folder) / "room"
             self.parking.download(self.scope.pipeline, archive.name, packed)
             unpack(packed, unpacked)
-            marker.write(unpacked)
+            replace(marker, owner=self.owner.load_id).write(unpacked)
+            if is_behind:
+                behind(unpacked).touch(mode=0o600)
             unpacked.rename(room)
 
     def _park(self, room: Path) -> None:
-        pipeline, before = self.scope.pipeline, self.held.get(room)
-        ticket = before.ticket if before else new_ticket(self.scope.folder)
-        number = before.number + 1 if before else 1
-        known = Marker.of(room) if before else None
-        marker = Marker(self.parking.shown, ticket, number, known.owner if known else "")
+        held = self.held.get(room)
+        ticket = held.parked.ticket if held else new_ticket(self.scope.folder)
+        number = held.parked.number + 1 if held else 1
+        marker = Marker(self.parking.shown, ticket, number, self.owner.load_id if held else "")
         try:
+            if held and not self._is_mine(held.parked):
+                self.log.warning(
+                    "Packages in %s are not parked: another load has taken this one for dead, "
+                    "and them.",
+                    room,
+                )
+                return
             # Who is killed during the upload cannot know whether it succeeded.
             replace(marker, uploaded=False).write(room)
             with TemporaryDirectory(prefix=_HIDDEN, dir=self.workspace.path) as folder:
                 packed = Path(folder) / "archive"
                 pack(room, packed)
-                url = self.parking.upload(pipeline, packed, f"{ticket}-{number}.tar.gz")
+                url = self.parking.upload(self.scope.pipeline, packed, f"{ticket}-{number}.tar.gz")
             marker.write(room)
         except Exception as error:  # noqa: BLE001 - drivers raise what they like
             self.log.error(  # noqa: TRY400 - the trace may hold the URL with its password
@@ -231,13 +285,21 @@ class _Stay:
             return
         self.workspace.parked.append(url)
         self.log.info("Parked what waits in %s as %s.", room, url)
-        if before:
-            with suppress(Exception):  # the highest number counts
-                self.parking.remove(pipeline, before.objects)
+        if held:
+            with self.changing, suppress(Exception):  # the highest number counts
+                del self.held[room]
+                self.parking.remove(self.scope.pipeline, held.parked.objects)
 
-    def _remove(self, parked: Parked, *, failing: bool) -> None:
+    def _is_mine(self, parked: Parked) -> bool:
+        """Tell whether nobody has taken a room from this load."""
+        objects = self.parking.objects(self.scope.pipeline)
+        return all(each.number <= parked.number for each in objects if each.ticket == parked.ticket)
+
+    def _remove(self, room: Path, *, failing: bool) -> None:
         try:
-            self.parking.remove(self.scope.pipeline, parked.objects)
+            with self.changing:
+                parked = self.held.pop(room).parked
+                self.parking.remove(self.scope.pipeline, parked.objects)
         except Exception as error:  # noqa: BLE001 - as above
             problem = f"have been dealt with, but cannot be removed ({self.parking.told(error)})"
             remedy = (
@@ -248,3 +310,12 @@ class _Stay:
             if not failing:
                 raise failure from None
             self.log.error("%s", failure)  # noqa: TRY400 - as above
+
+
+@dataclass(frozen=True)
+class _Held:
+    """A parked room that this load owns."""
+
+    parked: Parked
+    #: The marker of the room as it was before.
+    marker: Marker
