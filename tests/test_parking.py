@@ -301,6 +301,30 @@ def test_a_package_on_which_a_run_stops_can_be_finished_elsewhere(
     assert query(machines[0], "select count(*) from raw.orders") == [(2,)]
 
 
+@pytest.mark.parametrize("disk", ["one", "two"])
+def test_a_run_that_stops_at_a_parked_package_does_not_park_it_again(
+    make_pipeline, monkeypatch, tmp_path, memory, disk
+):
+    def unwanted(*_args: Any) -> None:
+        raise AssertionError
+
+    outage(monkeypatch)
+    machines = {name: make_pipeline(pipelines_dir=str(tmp_path / name)) for name in ("one", "two")}
+    assets = {name: assets_of(one("orders", [{"id": 1}]), each) for name, each in machines.items()}
+    run(assets["one"], memory)
+    before = parked(memory)
+    with monkeypatch.context() as patch:
+        patch.setattr(Parking, "upload", unwanted)
+        for _ in range(2):
+            stopped = run(assets[disk], memory, on_pending="fail")
+            assert "PendingPackagesError" in str(failure_of(stopped).error)
+            assert parked(memory) == before
+
+    assert run(assets["two"], memory).success
+    assert query(machines["two"], "select count(*) from raw.orders") == [(2,)]
+    assert parked(memory) == []
+
+
 def test_an_interrupted_load_is_parked(pipeline, monkeypatch, url):
     def interrupted(*_args: Any, **_options: Any) -> None:
         raise KeyboardInterrupt
@@ -656,6 +680,7 @@ def test_a_load_that_was_taken_for_dead_does_not_park_over_its_successor(
         with three.load() as taken:
             before = parked(memory)
             assert waiting(taken) == ["rows"]
+            next(workspace.path.rglob("job")).write_text("less", encoding="utf-8")
             of_two.close()
             assert parked(memory) == before
             taken.clear(*taken.rooms())

@@ -20,6 +20,15 @@ MARKER: Final = ".parked"
 _LEFT_OUT: Final = ("trace.pickle", "*.exception", MARKER)
 
 
+def content(room: Path) -> dict[str, tuple[int, int]]:
+    """Return size and time of each file of `room` that `pack` would write, by its name."""
+    files = (path for path in room.rglob("*") if path.is_file() and not _left_out(path))
+    return {
+        path.relative_to(room).as_posix(): ((stat := path.stat()).st_size, stat.st_mtime_ns)
+        for path in files
+    }
+
+
 def pack(room: Path, archive: Path) -> None:
     """Write the files of `room` into a new archive, which only its owner can read."""
     archive.touch(mode=0o600, exist_ok=False)

@@ -141,6 +141,10 @@ class Parking:
                 Path(part).touch(mode=0o600)
             self._fs.put_file(str(archive), part)
             self._fs.mv(part, path)
+        return self.url_of(pipeline, name)
+
+    def url_of(self, pipeline: str, name: str) -> str:
+        """Return where an object is, without the secrets of the URL."""
         return f"{self.shown}/{pipeline}/{name}"
 
     def download(self, pipeline: str, name: str, archive: Path) -> None:

@@ -14,7 +14,7 @@ cannot know what that one has sent, so all of it is cleaned at the destination a
 import logging
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -24,7 +24,7 @@ from typing import Final
 
 from dagster_dlt import _dlt
 from dagster_dlt.errors import ParkingError
-from dagster_dlt.loading.archive import UNREADABLE, pack, unpack
+from dagster_dlt.loading.archive import UNREADABLE, content, pack, unpack
 from dagster_dlt.loading.entry import Loader
 from dagster_dlt.loading.life import beating, cause_of_death
 from dagster_dlt.loading.machine import sign_of_life
@@ -84,6 +84,17 @@ def claim_parked(
             stay.depart(failing=False)
 
 
+@dataclass(frozen=True)
+class _Held:
+    """A parked room that this load owns."""
+
+    parked: Parked
+    #: The marker of the room as it was before.
+    marker: Marker
+    #: The files of the room when they were those of the archive; None if they no longer were.
+    content: Mapping[str, tuple[int, int]] | None = None
+
+
 @dataclass
 class _Stay:
     """One load with its workspace, and what of it is parked."""
@@ -95,7 +106,7 @@ class _Stay:
     is_over: Callable[[str], bool]
     log: logging.Logger
     #: What this load owns, by the room it works in.
-    held: dict[Path, "_Held"] = field(default_factory=dict)
+    held: dict[Path, _Held] = field(default_factory=dict)
     #: Held while `held`, or what it names, is changed: what is removed must not be renewed.
     changing: Lock = field(default_factory=Lock)
 
@@ -187,7 +198,10 @@ class _Stay:
             return False
         # Written first, so that who is killed in between still knows itself as the owner.
         replace(marker, owner=self.owner.load_id, uploaded=True).write(room)
-        return self._take(room, marker, there)
+        taken = self._take(room, marker, there)
+        if taken and not there.owner:
+            self._remember(room)
+        return taken
 
     def _take(self, room: Path, marker: Marker, there: Parked) -> bool:
         """Become the owner of a parked room; tell whether no other load was faster."""
@@ -196,6 +210,11 @@ class _Stay:
             with self.changing:
                 self.held[room] = _Held(taken, marker)
         return taken is not None
+
+    def _remember(self, room: Path) -> None:
+        """Remember what is in a room that is as it is parked."""
+        with self.changing:
+            self.held[room] = replace(self.held[room], content=content(room))
 
     def _fetch(self, there: Parked) -> None:
         """Fetch a parked room, unless another load has it."""
@@ -219,6 +238,7 @@ class _Stay:
         except FileNotFoundError:
             self._let_go(room)  # another load has finished it since it was listed
         else:
+            self._remember(room)
             self.log.info("Fetched %s/%s/%s.", self.parking.shown, pipeline, archive.name)
 
     def _is_free(self, archive: Piece, there: Parked) -> bool:
@@ -257,6 +277,9 @@ class _Stay:
 
     def _park(self, room: Path) -> None:
         held = self.held.get(room)
+        if held and held.content == content(room):
+            self._leave(room, held)
+            return
         ticket = held.parked.ticket if held else new_ticket(self.scope.folder)
         number = held.parked.number + 1 if held else 1
         marker = Marker(self.parking.shown, ticket, number, self.owner.load_id if held else "")
@@ -290,6 +313,14 @@ class _Stay:
                 del self.held[room]
                 self.parking.remove(self.scope.pipeline, held.parked.objects)
 
+    def _leave(self, room: Path, held: _Held) -> None:
+        """Let others take a room with which nothing was done, from where it is."""
+        if held.parked.archive:
+            url = self.parking.url_of(self.scope.pipeline, held.parked.archive.name)
+            self.workspace.parked.append(url)
+            self.log.info("What waits in %s stays parked as %s.", room, url)
+        self._let_go(room)
+
     def _is_mine(self, parked: Parked) -> bool:
         """Tell whether nobody has taken a room from this load."""
         objects = self.parking.objects(self.scope.pipeline)
@@ -310,12 +341,3 @@ class _Stay:
             if not failing:
                 raise failure from None
             self.log.error("%s", failure)  # noqa: TRY400 - as above
-
-
-@dataclass(frozen=True)
-class _Held:
-    """A parked room that this load owns."""
-
-    parked: Parked
-    #: The marker of the room as it was before.
-    marker: Marker
