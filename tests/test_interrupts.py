@@ -126,6 +126,20 @@ def test_after_an_interrupt_in_normalize_the_next_run_finishes_what_was_extracte
     assert left_over() == []
 
 
+def test_an_interrupt_while_a_pending_package_is_normalized_leaves_it_to_the_next_run(
+    shop, make_pipeline, materialize, left_over
+):
+    for _ in range(2):  # the second run comes to what the first one has extracted
+        with pytest.raises(INTERRUPTED):
+            materialize(assets_of(shop.source(), make_pipeline(progress=InterruptsNormalize())))
+    assert shop.extractions == 1
+
+    pipeline = make_pipeline()
+    assert materialize(assets_of(shop.source(), pipeline)).success
+    assert query(pipeline, EVENTS) == [(1, 1), (2, 1), (3, 1), (4, 2), (5, 2), (6, 2)]
+    assert left_over() == []
+
+
 def test_normalize_stops_in_the_middle_of_a_file(make_pipeline, materialize):
     @dlt.resource
     def events() -> Iterator[object]:
