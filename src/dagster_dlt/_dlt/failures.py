@@ -1,7 +1,10 @@
 """Errors: which resource failed, why, and whether the package can go on."""
 
+import errno
 import re
 from collections.abc import Iterator, Sequence
+from concurrent.futures import BrokenExecutor
+from typing import Final
 
 from dlt.common.exceptions import DltException, SignalReceivedException, TerminalException
 from dlt.extract import DltSource
@@ -24,6 +27,8 @@ _LOCKED = re.compile(
     r"Could not set lock on file .+?: (?:Conflicting lock is held in (?P<holder>.+? \(PID \d+\)))?",
     re.DOTALL,
 )
+_NUMBERED: Final = re.compile(r"^\w*Error: \[Errno (\d+)\]", re.MULTILINE)
+_OUT_OF_MEMORY: Final = re.compile(r"^(?:\w+\.)*\w*MemoryError\b", re.MULTILINE)
 
 
 def failure_of(error: PipelineStepFailed, pipeline: Pipeline, source: DltSource) -> ResourceFailure:
@@ -105,11 +110,28 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 def can_be_resumed(error: PipelineStepFailed) -> bool:
     """Tell whether a load that failed with `error` may succeed if it is simply continued.
 
-    What fails in normalize fails again, what dlt calls terminal does; the rest is an outage. To be
-    asked to stop is none of these, although dlt calls it terminal.
+    What dlt calls terminal fails again, and so does what fails in normalize, unless the system
+    had no room for it there; the rest is an outage. To be asked to stop is none of these, although
+    dlt calls it terminal.
     """
     if any(isinstance(cause, SignalReceivedException) for cause in _chain(error)):
         return True
     if error.step == "normalize":
-        return False
+        return any(map(_comes_from_the_system, _chain(error)))
     return not any(isinstance(cause, TerminalException) for cause in _chain(error))
+
+
+def _comes_from_the_system(cause: BaseException) -> bool:
+    """Tell whether a full disk, too little memory or the like is the cause, and not the data.
+
+    A file that is not there is missing from the package, and what has no number is raised by a
+    library that cannot read one.
+    """
+    if isinstance(cause, OSError):
+        return cause.errno not in {None, errno.ENOENT}
+    if isinstance(cause, MemoryError | BrokenExecutor):
+        return True
+    # What a process of a pool raised is known by its traceback alone.
+    text = str(cause) if type(cause).__name__ == "_RemoteTraceback" else ""
+    numbers = {int(number) for number in _NUMBERED.findall(text)}
+    return bool(numbers - {errno.ENOENT} or _OUT_OF_MEMORY.search(text))

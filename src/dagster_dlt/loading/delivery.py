@@ -102,7 +102,7 @@ class Delivery:
             # An interrupt is nobody's failure: what was built stays as it is.
             raise error
         failure = _dlt.failure_of(error, pipeline, source)
-        if error.step == "normalize":
+        if error.step == "normalize" and not _dlt.can_be_resumed(error):
             # It would fail again, and nothing of it is at the destination.
             pipeline.abort_packages()
             return replace(failure, pipelines_dir=None)

@@ -192,7 +192,7 @@ class _Load:
             failures = self._parts(parts(source))
         else:
             failures = self._load(source, self.delivery.workspace.room())
-            if failures and failures[0].stage != "load" and failures[0].resource is not None:
+            if failures and failures[0].resource is not None and not _waits(failures[0]):
                 failures = self._others(source, failures[0])
         self.delivery.workspace.apart = any(failure.stage == "extract" for failure in failures)
         return failures
@@ -280,6 +280,11 @@ class _Load:
                     outcome_of(pipeline, source.with_resources(*left), info, rows, own_rows)
                 )
         return failures
+
+
+def _waits(failure: ResourceFailure) -> bool:
+    """Tell whether a package that can be finished has all that was extracted."""
+    return failure.stage == "load" or failure.pipelines_dir is not None
 
 
 def _not_loaded(failures: Sequence[ResourceFailure]) -> set[str | None]:
