@@ -183,8 +183,17 @@ def _killed_run(instance: dg.DagsterInstance) -> str | None:
             return None
         if run.status != dg.DagsterRunStatus.FAILURE:
             instance.report_run_failed(run)
-        return run.run_id
+        # Dagster refuses to go on with a run that has nothing left to do.
+        return run.run_id if _steps_left(instance, run) else None
     return None
+
+
+def _steps_left(instance: dg.DagsterInstance, run: dg.DagsterRun) -> set[str]:
+    if run.execution_plan_snapshot_id is None:
+        return set()
+    plan = instance.get_execution_plan_snapshot(run.execution_plan_snapshot_id)
+    done = instance.all_logs(run.run_id, of_type=dg.DagsterEventType.STEP_SUCCESS)
+    return set(plan.step_keys_to_execute) - {str(entry.step_key) for entry in done}
 
 
 def with_dagster() -> bool:
