@@ -38,7 +38,7 @@ from dagster_dlt.loading.owner import Owner
 from dagster_dlt.loading.parked import Parked
 from dagster_dlt.loading.parking import Parking
 from dagster_dlt.loading.stay import claim_parked
-from dagster_dlt.loading.workspace import Scope, claim
+from dagster_dlt.loading.workspace import Scope, claim, origin_of
 from sources import assets_of, metadata_by_asset, one, outage, query
 
 SCOPE = Scope("shop", "duckdb|warehouse", "raw", "load")
@@ -722,6 +722,28 @@ def test_a_load_killed_while_it_parks_leaves_one_package(machine, memory, monkey
     assert parked(memory) == []
 
 
+def test_a_room_that_was_left_where_it_is_is_removed_once_it_is_finished_elsewhere(
+    machine, memory, monkeypatch
+):
+    """Also when the load that has parked it was killed before it knew that the upload was there."""
+    first, upload = machine("one"), Parking.upload
+
+    def killed(*args: Any) -> None:
+        upload(*args)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Parking, "upload", killed)
+    with pytest.raises(KeyboardInterrupt):
+        first.fail()
+    monkeypatch.undo()
+    with first.load() as workspace:
+        workspace.keep(*workspace.rooms())
+    assert kinds(memory) == ["tar.gz"]
+
+    assert machine("two").finish() == ["rows"]
+    assert first.finish() == []
+
+
 def test_what_a_killed_load_has_half_unpacked_is_no_room(tmp_path):
     with pytest.raises(KeyboardInterrupt), claim(tmp_path, SCOPE) as dead:
         (dead.path / ".parking-x" / "room").mkdir(parents=True)
@@ -729,6 +751,14 @@ def test_what_a_killed_load_has_half_unpacked_is_no_room(tmp_path):
 
     with claim(tmp_path, SCOPE) as workspace:
         assert workspace.rooms() == []
+
+
+def test_a_workspace_says_which_run_has_left_it_where_it_is_parked_too(machine):
+    with machine("one").load() as workspace:
+        found = origin_of(workspace.path)
+
+    assert found is not None
+    assert found.run_id == "run on one"
 
 
 def test_scopes_do_not_see_each_others_rooms(machine):

@@ -14,18 +14,18 @@ cannot know what that one has sent, so all of it is cleaned at the destination a
 import logging
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from threading import Lock
 from typing import Final
 
 from dagster_dlt import _dlt
 from dagster_dlt.errors import ParkingError
 from dagster_dlt.loading.archive import UNREADABLE, content, pack, unpack
 from dagster_dlt.loading.entry import Loader
+from dagster_dlt.loading.holdings import Held, Holdings
 from dagster_dlt.loading.life import beating, cause_of_death
 from dagster_dlt.loading.machine import sign_of_life
 from dagster_dlt.loading.marker import Marker, behind
@@ -73,8 +73,9 @@ def claim_parked(
     ):
         # It sends nothing from then on, and may take for ever to notice.
         _dlt.when_left(sign.release)
-        stay = _Stay(parking, scope, workspace, owner, is_over, log)
-        with beating(stay.beat):
+        holdings = Holdings(parking, scope.pipeline, owner)
+        stay = _Stay(parking, scope, workspace, holdings, is_over, log)
+        with beating(holdings.beat):
             stay.arrive()
             try:
                 yield workspace
@@ -84,17 +85,6 @@ def claim_parked(
             stay.depart(failing=False)
 
 
-@dataclass(frozen=True)
-class _Held:
-    """A parked room that this load owns."""
-
-    parked: Parked
-    #: The marker of the room as it was before.
-    marker: Marker
-    #: The files of the room when they were those of the archive; None if they no longer were.
-    content: Mapping[str, tuple[int, int]] | None = None
-
-
 @dataclass
 class _Stay:
     """One load with its workspace, and what of it is parked."""
@@ -102,13 +92,9 @@ class _Stay:
     parking: Parking
     scope: Scope
     workspace: Workspace
-    owner: Owner
+    holdings: Holdings
     is_over: Callable[[str], bool]
     log: logging.Logger
-    #: What this load owns, by the room it works in.
-    held: dict[Path, _Held] = field(default_factory=dict)
-    #: Held while `held`, or what it names, is changed: what is removed must not be renewed.
-    changing: Lock = field(default_factory=Lock)
 
     def arrive(self) -> None:
         """Take what is parked: the room on this disk if it is the same, or else the archive.
@@ -127,8 +113,8 @@ class _Stay:
             for each in parked.values():
                 self._fetch(each)
         except BaseException as error:
-            for room in list(self.held):
-                self._let_go(room)
+            for room in list(self.holdings.held):
+                self.holdings.let_go(room)
             if not isinstance(error, Exception):
                 raise
             problem = f"cannot be read ({self.parking.told(error)})"
@@ -146,17 +132,9 @@ class _Stay:
         waiting = {room for room in self.workspace.rooms() if _dlt.has_packages(room, name)}
         for room in sorted(waiting):
             self._park(room)
-        for room in self.held.keys() - waiting:
+        for room in self.holdings.held.keys() - waiting:
             # What waits is a failure too: it is raised once the workspace is left.
             self._remove(room, failing=failing or bool(waiting))
-
-    def beat(self) -> None:
-        """Show those on other machines that this load lives."""
-        # A connection belongs to the thread that has opened it.
-        parking = Parking(self.parking.url)
-        with self.changing:
-            for each in self.held.values():
-                parking.renew(self.scope.pipeline, each.parked.objects[-1], self.owner)
 
     def _parked(self) -> dict[str, Parked]:
         """Return what is parked of the scope by ticket, without what is too old, which goes."""
@@ -197,24 +175,12 @@ class _Stay:
         elif there.number != marker.number:
             return False
         # Written first, so that who is killed in between still knows itself as the owner.
-        replace(marker, owner=self.owner.load_id, uploaded=True).write(room)
-        taken = self._take(room, marker, there)
+        known = replace(marker, uploaded=True)
+        replace(known, owner=self.holdings.owner.load_id).write(room)
+        taken = self.holdings.take(room, known, there)
         if taken and not there.owner:
-            self._remember(room)
+            self.holdings.remember(room)
         return taken
-
-    def _take(self, room: Path, marker: Marker, there: Parked) -> bool:
-        """Become the owner of a parked room; tell whether no other load was faster."""
-        taken = self.parking.take(self.scope.pipeline, there, self.owner)
-        if taken:
-            with self.changing:
-                self.held[room] = _Held(taken, marker)
-        return taken is not None
-
-    def _remember(self, room: Path) -> None:
-        """Remember what is in a room that is as it is parked."""
-        with self.changing:
-            self.held[room] = replace(self.held[room], content=content(room))
 
     def _fetch(self, there: Parked) -> None:
         """Fetch a parked room, unless another load has it."""
@@ -223,12 +189,12 @@ class _Stay:
             return
         room = self.workspace.path / f"parked-{there.ticket[-8:]}"
         marker = Marker(self.parking.shown, there.ticket, archive.number)
-        if not self._take(room, marker, there):
+        if not self.holdings.take(room, marker, there):
             return
         try:
             self._unpack(archive, marker, room, is_behind=there.owner is not None)
         except UNREADABLE as error:
-            self._let_go(room)
+            self.holdings.let_go(room)
             self.log.error(  # noqa: TRY400 - what is wrong is with the archive
                 "Parked %s cannot be unpacked (%s) and is left where it is. "
                 "Rows of it that were already loaded stay at the destination.",
@@ -236,9 +202,9 @@ class _Stay:
                 error,
             )
         except FileNotFoundError:
-            self._let_go(room)  # another load has finished it since it was listed
+            self.holdings.let_go(room)  # another load has finished it since it was listed
         else:
-            self._remember(room)
+            self.holdings.remember(room)
             self.log.info("Fetched %s/%s/%s.", self.parking.shown, pipeline, archive.name)
 
     def _is_free(self, archive: Piece, there: Parked) -> bool:
@@ -247,7 +213,7 @@ class _Stay:
             return True
         owner = self.parking.owner(self.scope.pipeline, there.owner)
         cause = owner and cause_of_death(
-            owner, self.owner.loader, is_over=self.is_over, now=time.time()
+            owner, self.holdings.owner.loader, is_over=self.is_over, now=time.time()
         )
         if cause:
             self.log.info("Parked %s is taken from %s: %s.", archive.name, owner, cause)
@@ -255,36 +221,29 @@ class _Stay:
             self.log.info("Parked %s is left to %s.", archive.name, owner or "another load")
         return cause is not None
 
-    def _let_go(self, room: Path) -> None:
-        """Take back the owner, where nothing was done with the room yet."""
-        with self.changing:
-            held = self.held.pop(room)
-            with suppress(Exception):  # what failed before may fail again; the owner ends by itself
-                self.parking.remove(self.scope.pipeline, held.parked.objects[-1:])
-        if room.is_dir():
-            held.marker.write(room)
-
     def _unpack(self, archive: Piece, marker: Marker, room: Path, *, is_behind: bool) -> None:
         """Make a room of an archive, all of it or nothing."""
         with TemporaryDirectory(prefix=_HIDDEN, dir=self.workspace.path) as folder:
             packed, unpacked = Path(folder) / "archive", Path(folder) / "room"
             self.parking.download(self.scope.pipeline, archive.name, packed)
             unpack(packed, unpacked)
-            replace(marker, owner=self.owner.load_id).write(unpacked)
+            replace(marker, owner=self.holdings.owner.load_id).write(unpacked)
             if is_behind:
                 behind(unpacked).touch(mode=0o600)
             unpacked.rename(room)
 
     def _park(self, room: Path) -> None:
-        held = self.held.get(room)
+        held = self.holdings.held.get(room)
         if held and held.content == content(room):
             self._leave(room, held)
             return
         ticket = held.parked.ticket if held else new_ticket(self.scope.folder)
         number = held.parked.number + 1 if held else 1
-        marker = Marker(self.parking.shown, ticket, number, self.owner.load_id if held else "")
+        marker = Marker(
+            self.parking.shown, ticket, number, self.holdings.owner.load_id if held else ""
+        )
         try:
-            if held and not self._is_mine(held.parked):
+            if held and not self.holdings.has_still(room):
                 self.log.warning(
                     "Packages in %s are not parked: another load has taken this one for dead, "
                     "and them.",
@@ -309,32 +268,25 @@ class _Stay:
         self.workspace.parked.append(url)
         self.log.info("Parked what waits in %s as %s.", room, url)
         if held:
-            with self.changing, suppress(Exception):  # the highest number counts
-                del self.held[room]
-                self.parking.remove(self.scope.pipeline, held.parked.objects)
+            with suppress(Exception):  # the highest number counts
+                self.holdings.remove(room)
 
-    def _leave(self, room: Path, held: _Held) -> None:
+    def _leave(self, room: Path, held: Held) -> None:
         """Let others take a room with which nothing was done, from where it is."""
         if held.parked.archive:
             url = self.parking.url_of(self.scope.pipeline, held.parked.archive.name)
             self.workspace.parked.append(url)
             self.log.info("What waits in %s stays parked as %s.", room, url)
-        self._let_go(room)
-
-    def _is_mine(self, parked: Parked) -> bool:
-        """Tell whether nobody has taken a room from this load."""
-        objects = self.parking.objects(self.scope.pipeline)
-        return all(each.number <= parked.number for each in objects if each.ticket == parked.ticket)
+        self.holdings.let_go(room)
 
     def _remove(self, room: Path, *, failing: bool) -> None:
+        ticket = self.holdings.held[room].parked.ticket
         try:
-            with self.changing:
-                parked = self.held.pop(room).parked
-                self.parking.remove(self.scope.pipeline, parked.objects)
+            self.holdings.remove(room)
         except Exception as error:  # noqa: BLE001 - as above
             problem = f"have been dealt with, but cannot be removed ({self.parking.told(error)})"
             remedy = (
-                f"Remove '{self.scope.pipeline}/{parked.ticket}*' there by hand, or another "
+                f"Remove '{self.scope.pipeline}/{ticket}*' there by hand, or another "
                 "machine may load it again"
             )
             failure = ParkingError(self.parking.shown, problem, remedy)
