@@ -18,7 +18,7 @@ from filelock import FileLock, Timeout
 
 from dagster_dlt import DagsterDltResource, _dlt
 from dagster_dlt.errors import LoadTakenBackError
-from dagster_dlt.loading import life
+from dagster_dlt.loading import files_book, life
 from dagster_dlt.loading import rows as rows_module
 from dagster_dlt.loading import run as run_module
 from dagster_dlt.loading.book import TABLE
@@ -636,6 +636,7 @@ def test_a_load_gives_signs_of_life_while_dlt_is_busy(place, monkeypatch, option
         return load_package(pipeline, *args, **keywords)
 
     monkeypatch.setattr(life, "BEAT", 0.01)
+    monkeypatch.setattr(files_book, "FRESH", 0)
     monkeypatch.setattr(book, "beat", watched)
     monkeypatch.setattr(Pipeline, "load", slow)
     load(place.pipeline(), events(1), options=options)

@@ -124,6 +124,7 @@ class FilesStored:
 
     def __init__(self, client: FilesystemClient) -> None:
         self._client = client
+        self._listed: list[tuple[str, list[str]]] | None = None
 
     def restored_load(self, pipeline: str) -> str | None:
         """Return the load whose state dlt restores."""
@@ -164,13 +165,14 @@ class FilesStored:
             self._client._delete_file(paths[each])
 
     def _paths(self, pipeline: str) -> dict[str, str]:
-        """Return the files with states by load."""
+        """Return the files with states of a pipeline by load; listed once."""
         table = self._client.schema.state_table_name
-        try:
-            found = list(self._client._list_dlt_table_files(table, pipeline))
-        except DestinationUndefinedEntity:
-            return {}
-        return {load_id: path for path, (_, load_id, _) in found}
+        if self._listed is None:
+            try:
+                self._listed = list(self._client._list_dlt_table_files(table))
+            except DestinationUndefinedEntity:
+                return {}
+        return {load_id: path for path, (name, load_id, _) in self._listed if name == pipeline}
 
     def _read(self, path: str) -> dict[str, Any]:
         known: dict[str, Any] = json.loads(self._client.fs_client.cat_file(path))

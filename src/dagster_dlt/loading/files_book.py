@@ -14,6 +14,7 @@ import re
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
+from time import time
 from typing import Final
 
 from dagster_dlt import _dlt
@@ -24,6 +25,8 @@ from dagster_dlt.loading.machine import machine
 #: Seconds after which what became of a load is forgotten: longer than it is asked for, and a
 #: package is kept that may be committed then.
 KEPT: Final = 16 * 24 * 3600.0
+#: Seconds for which nobody gives another sign of life, by whatever clock.
+FRESH: Final = 30.0
 
 _ENTRY: Final = ".jsonl"
 _BEAT: Final = ".beat"
@@ -57,11 +60,13 @@ class FilesBook:
             and (each.status in {"loading", "undoing"} or each.started_at > since)
         ]
         open_ones = {each.load_id: each.schema for each in found if each.status == "loading"}
+        found = self._with_beats(found)
         return as_noted(found, self._files.committed(open_ones))
 
     def leases(self) -> list[Entry]:
         """Return leases, see `Book`."""
-        return self._read([each for each in self._names() if each.startswith(_LEASE)])
+        names = [each for each in self._names() if each.startswith(_LEASE)]
+        return self._with_beats(self._read(names))
 
     def _names(self) -> list[str]:
         return [name for name in self._files.names(TABLE) if name.endswith(_ENTRY)]
@@ -75,13 +80,17 @@ class FilesBook:
             if entry.status in {"committed", "lease"}:
                 self._settled[name] = entry
         # The name of a lease with its number comes after the one without.
-        latest = {found[name].load_id: found[name] for name in sorted(found)}
-        return self._with_beats([*latest.values()])
+        return [*{found[name].load_id: found[name] for name in sorted(found)}.values()]
 
     def _with_beats(self, entries: Sequence[Entry]) -> list[Entry]:
-        """Return entries with the last signs of life of those that are not over."""
+        """Return entries with the last signs of life of those that are not over.
+
+        These are written over, so that a listing may be without them. They are asked for by name.
+        """
         asked = {
-            f"{_stem(each)}{_BEAT}": each for each in entries if each.status in {"loading", "lease"}
+            f"{_stem(each)}{_BEAT}": each
+            for each in entries
+            if each.status in {"loading", "lease"} and time() - each.beat_at > FRESH
         }
         beats = {
             asked[name].load_id: float(text)
