@@ -12,6 +12,7 @@ from pathlib import Path
 import dlt
 import fsspec
 import pytest
+from fsspec import AbstractFileSystem
 
 from dagster_dlt import _dlt
 from dagster_dlt._facts import Window
@@ -145,6 +146,24 @@ def test_a_load_that_ends_after_one_that_began_later_keeps_both_cursors(
 
     assert calls == [3, 4]
     assert days(place) == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("place", ["files"], indirect=True)
+def test_a_state_that_is_half_written_is_not_read(place, threads, monkeypatch):
+    write, gate, calls = AbstractFileSystem.write_text, Gate(), []
+
+    def slowly(fs, path, value, *args, **options):
+        if '"state"' in value and '"engine_version"' in value and not gate.reached.is_set():
+            write(fs, path, value[:100], *args, **options)
+            gate()
+        write(fs, path, value, *args, **options)
+
+    monkeypatch.setattr(AbstractFileSystem, "write_text", slowly)
+    with running(threads, gate, place.pipeline(), counter(3, []), step="a"):
+        load(place.pipeline(), notes(4, []), step="b")
+    load(place.pipeline(), both(5, calls), step="c")
+
+    assert calls == [3, 4]
 
 
 @pytest.mark.parametrize("place", ["files"], indirect=True)

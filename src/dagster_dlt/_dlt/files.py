@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
@@ -169,7 +169,7 @@ class Files:
         """Let an error of the driver be one that dlt takes for an outage."""
         try:
             yield
-        except DestinationException:
+        except (DestinationException, CancelledError):
             raise
         except Exception as error:
             problem = f"{type(error).__name__}: {error}"
