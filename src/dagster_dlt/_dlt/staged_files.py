@@ -5,6 +5,7 @@ from collections.abc import Iterable
 
 from dlt.common.destination.client import SupportsStagingDestination
 from dlt.common.schema import Schema
+from dlt.destinations.impl.filesystem.filesystem import FilesystemClient
 from dlt.pipeline.pipeline import Pipeline
 
 from dagster_dlt._dlt.destinations import destination_with
@@ -33,9 +34,6 @@ def remove_staged_files(
     """
     if not pipeline.staging:
         return 0
-    # What it takes comes with an extra of dlt.
-    from dlt.destinations.impl.filesystem.filesystem import FilesystemClient  # noqa: PLC0415
-
     client, bucket = pipeline._get_destination_clients(schema)
     if not isinstance(client, SupportsStagingDestination) or not isinstance(
         bucket, FilesystemClient
