@@ -668,7 +668,7 @@ def test_a_load_that_was_taken_for_dead_counts_as_nothing_and_says_so(place, mon
     assert contents(place) == expected(1)
 
 
-# --- where there is none ------------------------------------------------------------------------
+# --- where rows cannot be taken back -------------------------------------------------------------
 
 
 @on(("sink", "tables"), [("files", "events, notes, accounts"), ("function", "events, notes")])
