@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -61,6 +61,38 @@ def test_five_partitions_that_merge_into_one_table_at_once_lose_nothing(place):
     assert place.query("select count(*) from raw.orders__lines") == [(1 + 20 * len(days),)]
     for day in days:
         assert place.query(f"select count(*) from raw.orders where of_{day}") == [(10,)]
+
+
+@dlt.source(name="shop")
+def some_of(names: str, reading: Callable[[], object] = bool) -> Any:
+    def rows(name: str) -> Iterator[Any]:
+        yield {f"of_{name}": 1}
+        reading()
+
+    return [dlt.resource(rows, name=name)(name) for name in names]
+
+
+@pytest.mark.parametrize("place", ["duckdb", "postgres", "files"], indirect=True)
+def test_the_newest_schema_has_what_an_early_load_that_ended_late_never_saw(place):
+    reading, go_on = threading.Event(), threading.Event()
+
+    def wait() -> None:
+        reading.set()
+        assert go_on.wait(60)
+
+    early, late, last = place.pipeline(), place.pipeline(), place.pipeline()
+    with ThreadPoolExecutor(1) as threads:
+        first = threads.submit(load, early, some_of("a", wait), run_id="early", partition="1")
+        assert reading.wait(60)
+        load(late, some_of("ab"), run_id="late", partition="2")
+        go_on.set()
+        first.result()
+
+    load(last, some_of("ab"), run_id="last", partition="3")
+
+    plain = place.pipeline(pipelines_dir=str(place.disk.with_name("plain")))
+    plain.sync_destination()
+    assert {"a", "b"} <= set(plain.default_schema.tables)
 
 
 @dlt.source(name="shop")

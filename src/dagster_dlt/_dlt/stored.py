@@ -34,6 +34,10 @@ class Stored(Protocol):
         """Return the schemas that loads have stored, by load and name of the schema."""
         ...
 
+    def store_again(self, schema: Schema) -> None:
+        """Make a schema the newest one of its name, if it is stored already."""
+        ...
+
     def old_states(self, pipeline: str) -> list[str]:
         """Return the loads whose states are more than dlt keeps."""
         ...
@@ -111,6 +115,10 @@ class SqlStored:
             rows = client.sql_client.execute_sql(query, *loads) or []
             return _schemas(client, (row[0] for row in rows))
 
+    def store_again(self, schema: Schema) -> None:
+        """Make a schema the newest one of its name."""
+        _store_again(self._client, schema)
+
     def old_states(self, _pipeline: str) -> list[str]:
         """Return nothing: dlt keeps all states in a table."""
         return []
@@ -153,6 +161,10 @@ class FilesStored:
                 hashes.add(self._read(client.pathlib.join(folder, file))["schema_version_hash"])
         return _schemas(client, hashes)
 
+    def store_again(self, schema: Schema) -> None:
+        """Make a schema the newest one of its name."""
+        _store_again(self._client, schema)
+
     def old_states(self, pipeline: str) -> list[str]:
         """Return the loads whose states are more than dlt keeps, which are those begun first."""
         most = self._client.config.max_state_files
@@ -177,6 +189,18 @@ class FilesStored:
     def _read(self, path: str) -> dict[str, Any]:
         known: dict[str, Any] = json.loads(self._client.fs_client.cat_file(path))
         return known
+
+
+def _store_again(client: SqlJobClientBase | FilesystemClient, schema: Schema) -> None:
+    """Make a schema the newest one of its name at the destination, if it is stored there.
+
+    dlt stores none a second time, whatever was stored after it.
+    """
+    with client:
+        newest = client.get_stored_schema(schema.name)
+        known = client.get_stored_schema_by_hash(schema.stored_version_hash)
+        if newest and known and newest.version_hash != known.version_hash:
+            client._update_schema_in_storage(schema)
 
 
 def _schemas(client: SqlJobClientBase | FilesystemClient, hashes: Iterable[str]) -> list[Schema]:

@@ -33,7 +33,7 @@ from dagster_dlt.loading.package import Label
 from dagster_dlt.loading.partitions import bound_cursors
 from dagster_dlt.loading.pipeline import fresh
 from dagster_dlt.loading.plan import PIPELINE_OPTIONS, Plan, parts
-from dagster_dlt.loading.state import merge, tidy
+from dagster_dlt.loading.state import keep_schema, merge, tidy
 from dagster_dlt.loading.stay import claim_parked
 from dagster_dlt.loading.turns import Turn, turn_of
 from dagster_dlt.loading.workspace import (
@@ -244,6 +244,16 @@ class _Load:
             )
         return can
 
+    def _restore(self, pipeline: Pipeline) -> bool:
+        """Restore what the destination keeps; tell whether loads that overlapped were merged."""
+        if not (pipeline.config.restore_from_destination and pipeline.destination):
+            return False
+        with self.delivery.at_destination():
+            pipeline.sync_destination()
+            if self.delivery.ledger is None:
+                return False
+            return merge(pipeline, self.delivery.ledger.entries(), self.delivery.log)
+
     def _load(self, source: DltSource, room: Path) -> list[ResourceFailure]:
         # What is added to the resources below is for this load only.
         source, plan = source.clone(), self.delivery.plan
@@ -252,11 +262,7 @@ class _Load:
         label = Label(plan.loader.run_id, names)
         pipeline = self.delivery.pipeline(room, label)
         with _dlt.active(pipeline):
-            if pipeline.config.restore_from_destination and pipeline.destination:
-                with self.delivery.at_destination():
-                    pipeline.sync_destination()
-                    if self.delivery.ledger:
-                        merge(pipeline, self.delivery.ledger.entries(), self.delivery.log)
+            merged = self._restore(pipeline)
             if self.delivery.rows:
                 add_load_ids(source, pipeline)
             bound_cursors(source, plan)
@@ -267,6 +273,9 @@ class _Load:
                     extract(plan, pipeline, source, owed=self.owed, log=self.delivery.log)
                 pipeline.normalize()
                 info = self.delivery.send(pipeline, source, failures)
+                if merged:
+                    with self.delivery.at_destination():
+                        keep_schema(pipeline, source.schema.name, self.delivery.log)
             except PipelineStepFailed as error:
                 failed = _not_loaded(failures)
                 last = self.delivery.failed(error, pipeline, source, room)

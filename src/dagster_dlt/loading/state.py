@@ -17,25 +17,27 @@ from dagster_dlt.loading.package import Package
 SKEW: Final = 60.0
 
 
-def merge(pipeline: Pipeline, entries: Sequence[Entry], log: logging.Logger) -> None:
+def merge(pipeline: Pipeline, entries: Sequence[Entry], log: logging.Logger) -> bool:
     """Complete the state that dlt has restored by what loads that overlapped have committed.
 
     dlt restores the row with the newest load id, whole. Load ids are made when a load begins, so
     the row of one that began earlier and ended later is forgotten, with its cursors and tables.
     What was extracted by a load is its own to advance: of each resource the value counts that was
     committed last.
+
+    Returns whether there were any.
     """
     stored = _dlt.stored_at(_dlt.client_of(pipeline, _dlt.any_schema(pipeline)))
     if stored is None:
-        return
+        return False
     name = pipeline.pipeline_name
     restored = stored.restored_load(name)
     if restored is None or not unseen(entries, restored, []):
-        return
+        return False
     later = stored.states_after(name, f"{float(restored) - SKEW:.7f}")
     overlapping = unseen(entries, restored, later)
     if not overlapping:
-        return
+        return False
     states = stored.states(name, [entry.load_id for entry in overlapping])
     with pipeline.managed_state() as state:
         for entry in overlapping:
@@ -47,6 +49,22 @@ def merge(pipeline: Pipeline, entries: Sequence[Entry], log: logging.Logger) -> 
     schemas = stored.schemas({entry.load_id: entry.schema for entry in overlapping})
     added = sorted({table for each in schemas for table in _dlt.add_tables(pipeline, each)})
     log.debug("Merged the cursors of %d overlapping loads, and tables %s.", len(overlapping), added)
+    return True
+
+
+def keep_schema(pipeline: Pipeline, schema: str, log: logging.Logger) -> None:
+    """Let the next load restore a schema that has what loads that overlapped have added.
+
+    One of them may have stored a smaller one since this one was stored first, and dlt restores the
+    newest.
+    """
+    try:
+        ours = pipeline.schemas[schema]
+        stored = _dlt.stored_at(_dlt.client_of(pipeline, ours))
+        if stored:
+            stored.store_again(ours)
+    except Exception as error:  # noqa: BLE001 - the next load completes it again
+        log.warning("Schema %r was not stored again: %s", schema, error)
 
 
 def tidy(pipeline: Pipeline, schema: Schema, ledger: Ledger) -> None:
