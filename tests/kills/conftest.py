@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from history import Places, Verdict
-from nursery import Nursery
 from plan import Cell
+
+from nursery import Nursery
 
 #: Processes at a time: each keeps one core busy, and CI has two.
 AT_A_TIME = 2
@@ -14,7 +16,7 @@ AT_A_TIME = 2
 
 @pytest.fixture(scope="session")
 def nursery() -> Iterator[Nursery]:
-    nursery = Nursery(AT_A_TIME)
+    nursery = Nursery(Path(__file__).with_name("project.py"))
     yield nursery
     nursery.close()
 

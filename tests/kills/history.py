@@ -18,11 +18,11 @@ from threading import Lock
 from typing import Any, Final, Literal
 
 from doings import Doings
-from nursery import Nursery
 from plan import Cell, Destination, Disk, Plan
 from world import STAMPED, TICKS, world
 
 from contents import Contents, damage
+from nursery import Nursery
 from postgres import drop
 
 #: As in `project`, which is imported in the processes that may be killed only.

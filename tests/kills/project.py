@@ -19,10 +19,10 @@ from typing import Any, Literal
 import dagster as dg
 import dlt
 from dlt.pipeline.pipeline import Pipeline
-from moments import End, Journal, Moments
 from world import STAMPED
 
 from dagster_dlt import DagsterDltResource, dlt_assets
+from moments import End, Journal, Moments
 
 PIPELINE, DATASET = "shop", "raw"
 

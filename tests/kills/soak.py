@@ -18,9 +18,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from history import Places, Verdict
-from nursery import Nursery
 from plan import CELLS, POINTS, Cell
 
+from nursery import Nursery
 from postgres import server
 from seeds import seeds
 
@@ -57,7 +57,7 @@ def main() -> bool:
         chosen = [f"{point}:{then}" for point in POINTS for then in ("new", "again", "retry")]
     began = time.monotonic()
     folder = Path(tempfile.mkdtemp(prefix="soak-"))
-    nursery = Nursery(asked.jobs)
+    nursery = Nursery(Path(__file__).with_name("project.py"))
     try:
         with server() as database, ThreadPoolExecutor(asked.jobs) as pool:
             places = Places(folder, nursery, database, plain=asked.plain)

@@ -1,22 +1,22 @@
 """Starts processes that have Dagster and dlt imported already, which takes a second or two.
 
 A process of its own imports them once, and forks a child for each run. It is forked before there
-are threads or connections; the nursery refuses to work when that is not so.
+are threads or connections; the nursery refuses to work when that is not so. Between the two is a
+nurse, which waits for the child while the nursery takes the next order.
 """
 
 import importlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
 from contextlib import suppress
 from pathlib import Path
-from queue import SimpleQueue
-from typing import Final
+from typing import Any, Final
 
-HERE: Final = Path(__file__).parent
 #: What takes long to import and starts no threads. `duckdb` itself does: it opens a database.
 PRELOADED: Final = (
     "numpy",
@@ -44,68 +44,78 @@ PATIENCE: Final = 120
 
 
 class Nursery:
-    """Forks processes of `project.py`; several threads may ask for one, `size` at a time."""
+    """Forks processes of a project, as many at a time as there are threads that ask for one.
 
-    def __init__(self, size: int = 1) -> None:
-        self._free: SimpleQueue[subprocess.Popen[str]] = SimpleQueue()
-        self._all = [self._start() for _ in range(size)]
-        for process in self._all:
-            self._free.put(process)
+    Args:
+        project: A file with a function `main`.
+    """
 
-    def _start(self) -> "subprocess.Popen[str]":
-        return subprocess.Popen(
-            [sys.executable, __file__],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env={**os.environ, **WITHOUT_THREADS},
-        )
+    def __init__(self, project: Path) -> None:
+        # Each order is a message, which has the pipe for its answer with it.
+        self._orders, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, __file__, str(project), str(theirs.fileno())],
+                env={**os.environ, **WITHOUT_THREADS},
+                pass_fds=[theirs.fileno()],
+            )
 
     def run(self, folder: Path, environment: dict[str, str], log: Path) -> int:
         """Run the project in `folder`; return the exit code, negative for a signal."""
         order = {"folder": str(folder), "environment": environment, "log": str(log)}
-        process = self._free.get()
-        try:
-            process.stdin.write(json.dumps(order) + "\n")
-            process.stdin.flush()
-            return int(process.stdout.readline())
-        finally:
-            self._free.put(process)
+        reading, writing = os.pipe()
+        with open(reading, encoding="utf-8") as answer:  # noqa: PTH123 - is open already
+            socket.send_fds(self._orders, [json.dumps(order).encode()], [writing])
+            os.close(writing)
+            return int(answer.readline())
 
     def close(self) -> None:
-        """End the processes that fork; their children have ended."""
-        for process in self._all:
-            process.stdin.close()
-            process.wait()
-            process.stdout.close()
+        """End the process that forks; its children have ended."""
+        self._orders.close()
+        self._process.wait()
 
 
-def serve() -> None:
-    """Fork a child for each line of stdin, and answer with its exit code."""
+def serve(project: Path, orders: socket.socket) -> None:
+    """Fork a child for each order, as long as there is somebody to give them."""
+    sys.path.insert(0, str(project.parent))
     for name in PRELOADED:
         with suppress(ImportError):
             importlib.import_module(name)
     # Dagster imports the parts of an instance when there is one.
     with sys.modules["dagster"].DagsterInstance.ephemeral():
         pass
-    for line in sys.stdin:
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for a nurse
+    while True:
+        message, (*answers,), _, _ = socket.recv_fds(orders, 1 << 16, 1)
+        if not message:
+            return
         threads = len(list(Path("/proc/self/task").iterdir()))
         if threads > 1:
-            message = f"{threads} threads: a fork would not be sound"
-            raise RuntimeError(message)
-        order = json.loads(line)
-        child = os.fork()
-        if child == 0:
-            _live(**order)
-        _, status = os.waitpid(child, 0)
-        with suppress(ProcessLookupError):
-            # What it started itself and left behind.
-            os.killpg(child, signal.SIGKILL)
-        sys.stdout.write(f"{os.waitstatus_to_exitcode(status)}\n")
-        sys.stdout.flush()
+            error = f"{threads} threads: a fork would not be sound"
+            raise RuntimeError(error)
+        (answer,) = answers
+        if os.fork() == 0:
+            orders.close()
+            _nurse(project.stem, json.loads(message), answer)
+        os.close(answer)
 
 
-def _live(folder: str, environment: dict[str, str], log: str) -> None:
+def _nurse(project: str, order: dict[str, Any], answer: int) -> None:
+    """Fork a child, and answer with its exit code."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    child = os.fork()
+    if child == 0:
+        os.close(answer)
+        _live(project, **order)
+    _, status = os.waitpid(child, 0)
+    with suppress(ProcessLookupError):
+        # What it started itself and left behind.
+        os.killpg(child, signal.SIGKILL)
+    os.write(answer, f"{os.waitstatus_to_exitcode(status)}\n".encode())
+    os._exit(0)
+
+
+def _live(project: str, folder: str, environment: dict[str, str], log: str) -> None:
     os.setpgid(0, 0)
     signal.alarm(PATIENCE)
     os.chdir(folder)
@@ -119,9 +129,7 @@ def _live(folder: str, environment: dict[str, str], log: str) -> None:
         os.dup2(source, target)
     code = 1
     try:
-        import project
-
-        project.main()
+        importlib.import_module(project).main()
     except SystemExit as end:
         code = int(end.code or 0)
     except BaseException:  # noqa: BLE001 - whatever it is, it is in the log
@@ -136,4 +144,4 @@ def _live(folder: str, environment: dict[str, str], log: str) -> None:
 
 
 if __name__ == "__main__":
-    serve()
+    serve(Path(sys.argv[1]), socket.socket(fileno=int(sys.argv[2])))
