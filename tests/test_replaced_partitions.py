@@ -175,6 +175,16 @@ def test_a_retry_that_finishes_a_package_replaces_too(place):
     assert ids(place) == ["a2", "a3"]
 
 
+@pytest.mark.parametrize("disposition", KEYED[:2], ids=["append", "merge"])
+def test_a_new_run_replaces_what_it_has_finished_of_a_killed_one(place, disposition):
+    with place.dying("before commit"):
+        load(place.pipeline(), shop("a", "12", disposition), partition="a", run_id="killed")
+
+    load(place.pipeline(), shop("a", "23", disposition), partition="a", run_id="new")
+
+    assert ids(place) == ["a2", "a3"]
+
+
 DAYS = dg.DailyPartitionsDefinition("2024-01-01", end_date="2024-01-08")
 
 

@@ -49,7 +49,7 @@ def superseding(
     earlier = [
         each
         for each in rows.committed(entry.loader.partition)
-        if each.loader.run_id not in same_runs and {*each.resources} & {*entry.resources}
+        if not each.is_built_by(same_runs) and {*each.resources} & {*entry.resources}
     ]
     replaced = [each for each in earlier if is_covered(each.loader, entry.loader)]
     within = [
