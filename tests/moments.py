@@ -6,7 +6,6 @@ A run that nobody interrupts tells how many moments of each kind there are; sinc
 does shows up as some of them, a process can be killed at any point of it.
 """
 
-import json
 import os
 import signal
 import sys
@@ -14,7 +13,6 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
 from typing import Any
@@ -29,49 +27,8 @@ from dlt.destinations.job_client_impl import SqlJobClientBase
 from dlt.extract.storage import ExtractStorage
 from dlt.pipeline.pipeline import Pipeline
 
-#: Moments with a name of their own. The rest are statements and files.
-NAMED = {
-    "item": "a generator is about to give a page of rows",
-    "packed": "the package is complete on the disk",
-    "normalized": "the package is normalized",
-    "job started": "a job is about to run",
-    "job committed": "a job is committed at the destination, and dlt has not noted it",
-    "job noted": "dlt has noted that the job is done, and has not moved its file",
-    "job moved": "the job's file is in its last folder",
-    "job forgotten": "the note is removed",
-    "completing": "all jobs are done, the package is not in _dlt_loads",
-    "completed": "the package is in _dlt_loads, and nothing on the disk says so",
-    "marked": "the package is marked as completed, its folder was not moved",
-    "moved": "the package's folder is moved",
-    "loaded": "dlt has returned, nothing is reported",
-    "reporting": "a materialization is about to be stored",
-    "reported": "a materialization is stored",
-}
-
-
-@dataclass(frozen=True)
-class End:
-    """The moment at which a process dies: the n-th of its kind, or of all where no kind is said.
-
-    `delay` is a number of seconds by which death is late, so that it comes in the middle of
-    whatever the process does then, such as a statement that the server is busy with.
-    """
-
-    occurrence: int
-    kind: str | None = None
-    delay: float = 0.0
-
-
-class Journal:
-    """A file that several processes append lines to; what was written survives a SIGKILL."""
-
-    def __init__(self, path: Path, **always: object) -> None:
-        self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-        self._always = always
-
-    def write(self, what: str, **more: object) -> None:
-        line = json.dumps({"what": what, **self._always, **more})
-        os.write(self._file, f"{line}\n".encode())
+from ends import End
+from journal import Journal
 
 
 class Moments:

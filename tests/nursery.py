@@ -5,8 +5,10 @@ are threads or connections; the nursery refuses to work when that is not so. Bet
 nurse, which waits for the child while the nursery takes the next order.
 """
 
+import gc
 import importlib
 import json
+import logging
 import os
 import signal
 import socket
@@ -81,9 +83,9 @@ def serve(project: Path, orders: socket.socket) -> None:
     for name in PRELOADED:
         with suppress(ImportError):
             importlib.import_module(name)
-    # Dagster imports the parts of an instance when there is one.
-    with sys.modules["dagster"].DagsterInstance.ephemeral():
-        pass
+    _run_once()
+    # What the collector has marked, each child would have to copy.
+    gc.freeze()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for a nurse
     while True:
         message, (*answers,), _, _ = socket.recv_fds(orders, 1 << 16, 1)
@@ -98,6 +100,19 @@ def serve(project: Path, orders: socket.socket) -> None:
             orders.close()
             _nurse(project.stem, json.loads(message), answer)
         os.close(answer)
+
+
+def _run_once() -> None:
+    """Let Dagster import what it imports when there is a run."""
+    import dagster as dg
+
+    @dg.asset
+    def nothing() -> None: ...
+
+    logging.disable(logging.CRITICAL)
+    with dg.DagsterInstance.local_temp() as instance:
+        dg.materialize([nothing], instance=instance)
+    logging.disable(logging.NOTSET)
 
 
 def _nurse(project: str, order: dict[str, Any], answer: int) -> None:

@@ -1,204 +1,195 @@
-"""Plays the same runs at once and one by one, and says what is different."""
+"""Plays the same runs at once and one by one, each in a process, and says what is different."""
 
-import threading
+import json
+import shutil
+import signal
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 from typing import Any, Final
 
 import dagster as dg
-import dlt
-from runs import CONTESTED, LIVE, PARTED, PARTITIONS, Cell, Destination, Plan, Run, shop
+from meeting import Meeting
+from place import DATASET
+from runs import CONTESTED, MANY, Cell, Plan, Run
 
+import journal
 from contents import Contents, damage
-from dagster_dlt import DagsterDltResource, dlt_assets
+from nursery import Nursery
+from postgres import drop
 
-DATASET: Final = "raw"
-PIPELINE: Final = "shop"
 LEDGER: Final = "_dlt_dagster_loads"
-
-
-class Meeting:
-    """Where runs meet: all have read what they load before one of them sends it.
-
-    Then they go on in the order of the plan, each once there are few enough before it. Nobody waits
-    for one that is not here: it may wait itself, for something that one of those who are here has.
-    """
-
-    def __init__(self, plan: Plan) -> None:
-        self._rank = {number: rank for rank, number in enumerate(plan.order)}
-        self._lag = plan.lag
-        self._awaited = len({run.takes_turns_as for run in plan.runs})
-        self._came: set[int] = set()
-        self._there: set[int] = set()
-        self._changed = threading.Condition()
-
-    def arrive(self, run: Run) -> None:
-        with self._changed:
-            if run.number in self._came:
-                return
-            self._came.add(run.number)
-            self._there.add(run.number)
-            self._changed.notify_all()
-            self._changed.wait_for(lambda: len(self._came) >= self._awaited)
-            mine = self._rank[run.number] - self._lag
-            self._changed.wait_for(lambda: all(self._rank[other] > mine for other in self._there))
-
-    def leave(self, run: Run) -> None:
-        """Take note that a run is over, whether or not it ever came."""
-        with self._changed:
-            self._came.add(run.number)
-            self._there.discard(run.number)
-            self._changed.notify_all()
+#: Dagster's instance, which starts no process beside each step to watch what it prints.
+INSTANCE: Final = """
+compute_logs: {module: dagster.core.storage.noop_compute_log_manager, class: NoOpComputeLogManager}
+telemetry: {enabled: false}
+"""
 
 
 @dataclass
-class Place:
-    """An empty destination, a disk, and what is known of the runs that load there."""
+class Side:
+    """One side of a game: the runs at once, or the same one by one.
 
-    destination: Destination
+    Attributes:
+        plan: What happens.
+        at_once: Which side it is.
+        folder: Where its processes work, and write what they do to a journal.
+        url: The destination.
+        home: The directory of Dagster's instance.
+        nursery: Where processes come from.
+        problems: What went wrong.
+    """
+
+    plan: Plan
+    at_once: bool
+    folder: Path
     url: str
-    disk: Path
-    together: bool = True
-    #: The cursors that each run began with, by its number.
-    seen: dict[int, dict[str, Any]] = field(default_factory=dict)
-    #: `dlt.pipeline()` makes its directory, and fails where another one does so at that moment.
-    defining: threading.Lock = field(default_factory=threading.Lock)
-    #: What went wrong.
+    home: Path
+    nursery: Nursery
     problems: list[str] = field(default_factory=list)
 
-    def run(self, run: Run, meeting: Meeting | None = None) -> None:
-        """Materialize what a run has selected, in an instance of its own."""
-        try:
-            with _left(meeting, run):
-                with self.defining:
-                    assets = self._assets(run, meeting)
-                result = dg.materialize(
-                    [assets],
-                    selection=[dg.AssetKey(f"dlt_shop_{name}") for name in run.resources],
-                    partition_key=run.partition,
-                    resources={"dlt_resource": DagsterDltResource()},
-                    raise_on_error=False,
-                )
-        except Exception as error:  # noqa: BLE001 - whatever it is, the verdict says it
-            self.problems.append(f"run {run.number}: {error!r}")
+    def play(self) -> None:
+        """Let all runs of the plan happen."""
+        if not self.at_once:
+            self._judge("all runs", self._process("all"))
             return
-        self.problems += [
-            f"run {run.number}: {event.message} {event.event_specific_data.error_display_string}"
-            for event in result.get_step_failure_events()
-        ]
+        for runs in (self.plan.before, self.plan.runs, [self.plan.after]):
+            with ThreadPoolExecutor(MANY) as threads:
+                list(threads.map(self._to_its_end, runs))
 
-    def _assets(self, run: Run, meeting: Meeting | None) -> dg.AssetsDefinition:
-        def met() -> None:
-            if meeting:
-                meeting.arrive(run)
+    def _to_its_end(self, run: Run) -> None:
+        """Play a run, and again if it is killed, while the others go on."""
+        code = self._process(f"{run.number}-0", number=run.number, attempt=0)
+        Meeting(self.plan, self.folder / "meeting").leave(run.number)
+        if code == -signal.SIGKILL and run.number in self.plan.kills:
+            if self.plan.kills[run.number].loses_disk:
+                shutil.rmtree(self.folder / "pipelines" / str(run.number), ignore_errors=True)
+            code = self._process(f"{run.number}-1", number=run.number, attempt=1)
+        self._judge(f"run {run.number}", code)
 
-        seen = self.seen.setdefault(run.number, {})
-        source = shop(run, delta=self.destination == "delta", seen=seen, met=met)
-        disk = self.disk if self.together else self.disk / str(run.number)
+    def _judge(self, what: str, code: int) -> None:
+        if code:
+            self.problems.append(f"{what} ended with {code}, see {self.folder}")
 
-        @dlt_assets(
-            dlt_source=source.with_resources(*(PARTED if run.partition else LIVE)),
-            dlt_pipeline=dlt.pipeline(
-                PIPELINE,
-                pipelines_dir=str(disk),
-                destination=self._dlt_destination(),
-                dataset_name=DATASET,
-            ),
-            name="load_parted" if run.partition else "load_live",
-            partitions_def=dg.StaticPartitionsDefinition(PARTITIONS) if run.partition else None,
-        )
-        def load(context: dg.AssetExecutionContext, dlt_resource: DagsterDltResource) -> Any:
-            yield from dlt_resource.run(context)
-
-        return load
-
-    def _dlt_destination(self) -> Any:
-        if self.destination == "duckdb":
-            return dlt.destinations.duckdb(self.url)
-        if self.destination == "postgres":
-            return dlt.destinations.postgres(self.url)
-        return dlt.destinations.filesystem(self.url)
+    def _process(self, name: str, **orders: int) -> int:
+        told = {
+            "cell": str(self.plan.cell),
+            "seed": self.plan.seed,
+            "at_once": self.at_once,
+            "url": self.url,
+            **orders,
+        }
+        # Processes know each other's locks by this directory: without it they are far apart.
+        machine = self.folder / f"machine-{name if self.plan.apart else ''}"
+        machine.mkdir(exist_ok=True)
+        environment = {
+            "PLAYER": json.dumps(told),
+            "DAGSTER_HOME": str(self.home),
+            "DAGSTER_DISABLE_TELEMETRY": "1",
+            "TMPDIR": str(machine),
+            "DLT_DATA_DIR": str(self.folder / "dlt"),
+            "RUNTIME__DLTHUB_TELEMETRY": "false",
+            "RUNTIME__LOG_LEVEL": "CRITICAL",
+        }
+        return self.nursery.run(self.folder, environment, self.folder / f"{name}.log")
 
     def contents(self) -> Contents:
         return Contents.read(self.url, DATASET)
 
+    def told(self, what: str) -> list[dict[str, Any]]:
+        """Return the lines of the journal that say one thing."""
+        return [line for line in journal.read(self.folder / "journal") if line["what"] == what]
 
-@contextmanager
-def _left(meeting: Meeting | None, run: Run) -> Iterator[None]:
-    try:
-        yield
-    finally:
-        if meeting:
-            meeting.leave(run)
+    @property
+    def seen_after(self) -> dict[str, Any]:
+        """The cursors that the last run began with."""
+        mine = [line for line in self.told("saw") if line["number"] == self.plan.after.number]
+        return {line["resource"]: line["cursor"] for line in mine}
+
+    def discard(self) -> None:
+        """Remove the folder and the database: there are many games."""
+        shutil.rmtree(self.folder)
+        if self.url.startswith("postgresql:"):
+            drop(self.url)
 
 
 class Field:
-    """Makes places, and plays there."""
+    """Makes folders and databases, and plays there, all with one instance of Dagster."""
 
-    def __init__(self, folder: Path, database: Callable[..., str]) -> None:
+    def __init__(self, folder: Path, nursery: Nursery, database: Callable[..., str]) -> None:
         self._folder = folder
+        self._nursery = nursery
         self._database = database
         self._numbers = count(1)
+        self._home = folder / "home"
+        self._home.mkdir()
+        (self._home / "dagster.yaml").write_text(INSTANCE, encoding="utf-8")
+        # Its tables are not made by several processes at once.
+        dg.DagsterInstance.from_config(str(self._home)).dispose()
 
-    def _place(self, plan: Plan) -> Place:
+    def _side(self, plan: Plan, *, at_once: bool) -> Side:
         folder = self._folder / str(next(self._numbers))
-        folder.mkdir()
+        (folder / "meeting").mkdir(parents=True)
         kind = plan.cell.destination
         if kind == "postgres":
             url = self._database()
         else:
             url = str(folder / ("warehouse.duckdb" if kind == "duckdb" else "bucket"))
-        return Place(kind, url, folder / "pipelines", plan.together)
+        return Side(plan, at_once, folder, url, self._home, self._nursery)
 
     def play(self, cell: Cell, seed: str) -> "Verdict":
         """Play the game that a seed stands for, and say what is different at its end."""
         plan = Plan.of(cell, seed)
-        at_once, serial = self._place(plan), self._place(plan)
-        for place in (at_once, serial):
-            for run in plan.before:
-                place.run(run)
-        meeting = Meeting(plan)
-        with ThreadPoolExecutor(len(plan.runs)) as threads:
-            list(threads.map(lambda run: at_once.run(run, meeting), plan.runs))
-        for run in plan.runs:
-            serial.run(run)
-        for place in (at_once, serial):
-            place.run(plan.after)
-        return Verdict(plan, [*_problems(plan, at_once, serial)])
+        at_once, serial = (self._side(plan, at_once=each) for each in (True, False))
+        for side in (at_once, serial):
+            side.play()
+        verdict = Verdict(plan, [*_problems(plan, at_once, serial)], at_once.told("died"))
+        if not verdict.problems:
+            at_once.discard()
+            serial.discard()
+        return verdict
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What came of a plan: nothing wrong, if all is well."""
+    """What came of a plan: nothing wrong, if all is well.
+
+    Attributes:
+        plan: The plan.
+        problems: What is wrong.
+        died: What processes have written when they were killed.
+    """
 
     plan: Plan
     problems: list[str]
+    died: list[dict[str, Any]]
 
     def __str__(self) -> str:
-        return "\n  ".join([str(self.plan), *self.problems, self.plan.command])
+        died = (
+            f"{line['number']} died in {line['stage']} at {line['kind']} ({line['detail'][:80]})"
+            for line in self.died
+        )
+        return "\n  ".join([str(self.plan), *died, *self.problems, self.plan.command])
 
 
-def _problems(plan: Plan, at_once: Place, serial: Place) -> Iterator[str]:
-    yield from (f"at once, {problem}" for problem in at_once.problems)
-    yield from (f"one by one, {problem}" for problem in serial.problems)
-    if at_once.problems or serial.problems:
+def _problems(plan: Plan, at_once: Side, serial: Side) -> Iterator[str]:
+    if problems := [*at_once.problems, *serial.problems]:
+        yield from problems
         return
     found, expected = at_once.contents(), serial.contents()
     yield from damage(found, expected, CONTESTED)
     if any(name in found.roots for name in CONTESTED):
         yield from _wrong_versions(plan, found, expected)
-    ours, theirs = at_once.seen[plan.after.number], serial.seen[plan.after.number]
-    if ours != theirs:
-        yield f"the next run starts from {ours}, not from {theirs}"
+    if at_once.seen_after != serial.seen_after:
+        yield f"the next run starts from {at_once.seen_after}, not from {serial.seen_after}"
     if found.stored_schema != expected.stored_schema:
         yield f"the stored schema is {found.stored_schema}, not {expected.stored_schema}"
+    over = {"committed", "replaced", *(["undone"] if plan.kills else [])}
     for entry in found.tables.get(LEDGER, []):
-        if entry["status"] not in {"committed", "replaced"}:
+        if entry["status"] not in over:
             yield f"the ledger has {entry['status']} {entry['load_id']}"
 
 

@@ -1,11 +1,13 @@
 """Which runs start at once, drawn from a seed, and what each of them has to load."""
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
 import dlt
+
+from ends import NAMED
 
 Destination = Literal["duckdb", "postgres", "files", "delta"]
 Shape = Literal["partitions", "subsets", "same", "cold", "columns"]
@@ -20,17 +22,21 @@ CONTESTED: Final = ("shared",)
 PARTITIONS: Final = tuple("abcdefghi")
 #: Runs of a game.
 MANY: Final = 8
+#: About as many moments as a run has at which it may be killed, and seconds that it may be late.
+MOMENTS: Final = 200
+LATE: Final = 0.05
 
 
 @dataclass(frozen=True)
 class Cell:
-    """Where the rows go, and what the runs have to do with each other."""
+    """Where the rows go, what the runs have to do with each other, and whether some are killed."""
 
     destination: Destination
     shape: Shape
+    killed: bool = False
 
     def __str__(self) -> str:
-        return f"{self.destination}-{self.shape}"
+        return f"{self.destination}-{self.shape}{'-killed' if self.killed else ''}"
 
 
 @dataclass(frozen=True)
@@ -68,6 +74,37 @@ class Run:
 
 
 @dataclass(frozen=True)
+class Kill:
+    """A run is killed, and tried again while the others go on.
+
+    Attributes:
+        end: When, as the fields of `ends.End`.
+        then: It is tried again as a new run, or as a re-execution from failure.
+        loses_disk: Its directory is gone by then.
+    """
+
+    end: Mapping[str, Any]
+    then: Literal["new", "again"]
+    loses_disk: bool
+
+    @classmethod
+    def drawn(cls, dice: random.Random, *, together: bool) -> "Kill":
+        """Draw one; there may be no such moment, if it is said to be one of the last."""
+        named = {"kind": dice.choice(list(NAMED)), "occurrence": dice.choice((1, 1, 2, 3))}
+        any_moment = {"occurrence": dice.randint(1, MOMENTS), "delay": dice.uniform(0, LATE)}
+        return cls(
+            end=dice.choice((named, any_moment)),
+            then=dice.choice(("new", "again")),
+            loses_disk=dice.random() < 1 / 2 and not together,
+        )
+
+    def __str__(self) -> str:
+        kind = self.end.get("kind") or "moment"
+        disk = ", disk lost" if self.loses_disk else ""
+        return f"{kind} {self.end['occurrence']}{disk}, then {self.then}"
+
+
+@dataclass(frozen=True)
 class Plan:
     """What happens in a game.
 
@@ -79,7 +116,9 @@ class Plan:
         after: One that comes when they are over, and starts from what they have left.
         order: The order in which runs are let go on once they have read, by their numbers.
         lag: How many runs may be on their way to the destination at once.
-        together: Whether all work in the same directory, as on one machine.
+        together: Whether all work in the same directory.
+        kills: How runs end when they are tried first, by their numbers.
+        apart: Whether each process is on a machine of its own, and Dagster finds out who is dead.
     """
 
     cell: Cell
@@ -90,6 +129,8 @@ class Plan:
     order: tuple[int, ...]
     lag: int
     together: bool
+    kills: Mapping[int, Kill]
+    apart: bool
 
     @classmethod
     def of(cls, cell: Cell, seed: str) -> "Plan":
@@ -104,6 +145,8 @@ class Plan:
         after = Run(99, live, until=99) if live else Run(99, parted, "i", side="after")
         first = replace(after, number=0, until=1, partition="h" if after.partition else None)
         cold = cell.shape == "cold" or dice.random() < 1 / 3
+        together = dice.random() < 1 / 2
+        killed = dice.sample(range(1, MANY + 1), dice.choice((1, 2))) if cell.killed else ()
         return cls(
             cell=cell,
             seed=seed,
@@ -112,14 +155,22 @@ class Plan:
             after=after,
             order=tuple(dice.sample([run.number for run in runs], len(runs))),
             lag=dice.choice((1, 2, MANY)),
-            together=dice.random() < 1 / 2,
+            together=together,
+            kills={number: Kill.drawn(dice, together=together) for number in killed},
+            apart=dice.random() < 1 / 3 and not together,
         )
+
+    def run(self, number: int) -> Run:
+        """Return the run with a number."""
+        return next(run for run in (*self.before, *self.runs, self.after) if run.number == number)
 
     def __str__(self) -> str:
         return (
             f"{self.cell}, {'warm' if self.before else 'cold'}, {self.lag} at a time, "
             f"{'one directory' if self.together else 'a directory each'}: "
             f"{', '.join(map(_told, self.runs))}; in the order {self.order}"
+            f"{'; each on its own machine' if self.apart else ''}"
+            f"{''.join(f'; {number} killed at {kill}' for number, kill in self.kills.items())}"
         )
 
     @property
@@ -170,10 +221,16 @@ _SHAPES: Final[dict[Shape, Callable[[random.Random], list[Run]]]] = {
 }
 
 CELLS: Final = tuple(
-    Cell(destination, shape)
+    Cell(destination, shape, killed)
+    for killed in (False, True)
     for destination in ("duckdb", "postgres", "files", "delta")
     for shape in _SHAPES
 )
+
+
+def cell_of(name: str) -> Cell:
+    """Return the cell with a name."""
+    return next(cell for cell in CELLS if str(cell) == name)
 
 
 def _row(key: int, version: str = "", side: str | None = None) -> Row:
@@ -187,13 +244,13 @@ def _row(key: int, version: str = "", side: str | None = None) -> Row:
 
 
 @dlt.source(name="shop")
-def shop(run: Run, *, delta: bool, seen: dict[str, Any], met: Callable[[], None]) -> Any:
+def shop(run: Run, *, delta: bool, saw: Callable[[str, Any], None], met: Callable[[], None]) -> Any:
     """Give what there is for a run.
 
     Args:
         run: The run.
         delta: Whether what is merged is kept in Delta tables.
-        seen: Takes the cursors that the run begins with.
+        saw: Takes the name of a resource, and the cursor that it begins with.
         met: Called when the cursor has been read, and before the rows are on their way.
     """
     merge: dict[str, Any] = {"write_disposition": "merge", "primary_key": "id"}
@@ -203,7 +260,7 @@ def shop(run: Run, *, delta: bool, seen: dict[str, Any], met: Callable[[], None]
 
     def live(name: str, options: dict[str, Any]) -> Any:
         def rows(at: Any = dlt.sources.incremental("at", initial_value=0)) -> Iterator[Any]:
-            seen[name] = at.last_value
+            saw(name, at.last_value)
             met()
             yield [{**_row(each), "at": each} for each in range(at.last_value + 1, run.until + 1)]
 

@@ -6,19 +6,19 @@ it again; which of several runs is first at the destination may differ from one 
 # ruff: noqa: T201 - talks to a person on a terminal
 
 import argparse
-import logging
-import os
+import shutil
 import sys
 import tempfile
 import time
-from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from game import Field
-from runs import CELLS
+from game import Field, Verdict
+from runs import CELLS, Cell
 
+from nursery import Nursery
 from postgres import server
 from seeds import seeds
 
@@ -30,37 +30,48 @@ def main() -> bool:
     parser.add_argument("--cell", choices=[*map(str, CELLS)], help="only this one")
     parser.add_argument("--seed", help="only this one")
     parser.add_argument("--base", help="what seeds are made of, by default the commit")
+    parser.add_argument("--jobs", type=int, default=1, help="games at a time, of 8 processes each")
+    parser.add_argument("--keep", action="store_true", help="leave the damaged ones behind")
     asked = parser.parse_args()
     cells = [cell for cell in CELLS if str(cell) == asked.cell] or [*CELLS]
     chosen = [asked.seed] if asked.seed else seeds(asked.rounds, asked.base)
     began = time.monotonic()
-    damaged: Counter[str] = Counter()
-    with tempfile.TemporaryDirectory(prefix="soak-") as folder, server() as database:
-        _keep_apart(folder)
-        field = Field(Path(folder), database)
-        for seed in chosen:
-            for cell in cells:
-                verdict = field.play(cell, seed)
-                damaged[str(cell)] += bool(verdict.problems)
-                print(f"\n{verdict}\n" if verdict.problems else ".", end="", flush=True)
-    print(f"\n\n{'cell':20}{'rounds':>6}{'damaged':>9}")
-    for cell in cells:
-        print(f"{cell!s:20}{len(chosen):>6}{damaged[str(cell)]:>9}")
+    folder = Path(tempfile.mkdtemp(prefix="soak-"))
+    nursery = Nursery(Path(__file__).with_name("player.py"))
+    try:
+        with server() as database, ThreadPoolExecutor(asked.jobs) as pool:
+            field = Field(folder, nursery, database)
+            games = [(cell, seed) for seed in chosen for cell in cells]
+            verdicts = list(pool.map(lambda game: _played(*game, field), games))
+    finally:
+        nursery.close()
+        if asked.keep:
+            print(f"\n{folder}")
+        else:
+            shutil.rmtree(folder)
+    print(_table(verdicts))
+    damaged = [verdict for verdict in verdicts if verdict.problems]
+    for verdict in damaged:
+        print(verdict.plan.command)
     minutes, seconds = divmod(time.monotonic() - began, 60)
-    games = len(chosen) * len(cells)
-    print(f"\n{games} games, {damaged.total()} damaged, {minutes:.0f}:{seconds:02.0f}")
-    return not damaged.total()
+    print(f"\n{len(verdicts)} games, {len(damaged)} damaged, {minutes:.0f}:{seconds:02.0f}")
+    return not damaged
 
 
-def _keep_apart(folder: str) -> None:
-    """Keep dlt and Dagster off the network, the home directory and the terminal."""
-    os.environ |= {
-        "DLT_DATA_DIR": f"{folder}/dlt",
-        "RUNTIME__DLTHUB_TELEMETRY": "false",
-        "RUNTIME__LOG_LEVEL": "CRITICAL",
-        "DAGSTER_DISABLE_TELEMETRY": "1",
-    }
-    logging.disable(logging.CRITICAL)
+def _played(cell: Cell, seed: str, field: Field) -> Verdict:
+    verdict = field.play(cell, seed)
+    print(f"\n{verdict}\n" if verdict.problems else ".", end="", flush=True)
+    return verdict
+
+
+def _table(verdicts: list[Verdict]) -> str:
+    lines = [f"\n\n{'cell':28}{'rounds':>6}{'damaged':>9}{'killed':>8}"]
+    for cell in dict.fromkeys(verdict.plan.cell for verdict in verdicts):
+        mine = [verdict for verdict in verdicts if verdict.plan.cell == cell]
+        damaged = sum(1 for verdict in mine if verdict.problems)
+        killed = sum(len(verdict.died) for verdict in mine)
+        lines.append(f"{cell!s:28}{len(mine):>6}{damaged:>9}{killed:>8}")
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

@@ -66,7 +66,7 @@ class Kill:
     """A process dies; the next one is a new run or a re-execution of the killed one.
 
     Attributes:
-        end: When, as the fields of `moments.End`.
+        end: When, as the fields of `ends.End`.
         then: The next process.
     """
 

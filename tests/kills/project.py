@@ -22,7 +22,9 @@ from dlt.pipeline.pipeline import Pipeline
 from world import STAMPED
 
 from dagster_dlt import DagsterDltResource, dlt_assets
-from moments import End, Journal, Moments
+from ends import End
+from journal import Journal
+from moments import Moments
 
 PIPELINE, DATASET = "shop", "raw"
 
