@@ -42,7 +42,7 @@ WITHOUT_THREADS: Final = {
     "JE_ARROW_MALLOC_CONF": "background_thread:false",
 }
 #: Seconds after which a child is ended.
-PATIENCE: Final = 120
+PATIENCE: Final = 240
 
 
 class Nursery:

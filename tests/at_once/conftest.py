@@ -12,5 +12,5 @@ from nursery import Nursery
 @pytest.fixture(scope="session")
 def field(tmp_path_factory, postgres) -> Iterator[Field]:
     nursery = Nursery(Path(__file__).with_name("player.py"))
-    yield Field(tmp_path_factory.mktemp("field"), nursery, postgres)
+    yield Field(tmp_path_factory.mktemp("field"), nursery, postgres, threads=True)
     nursery.close()

@@ -1,26 +1,30 @@
 """Plays the same runs at once and one by one, each in a process, and says what is different."""
 
 import json
+import random
 import shutil
 import signal
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import dagster as dg
 from meeting import Meeting
 from place import DATASET
-from runs import CONTESTED, MANY, Cell, Plan, Run
+from runs import CONTESTED, MANY, PROMISED, Cell, Destination, Plan, Run
 
 import journal
 from contents import Contents, damage
 from nursery import Nursery
 from postgres import drop
+from seeds import seeds
 
+#: Seeds for each cell in the tests.
+ROUNDS: Final = 2
 LEDGER: Final = "_dlt_dagster_loads"
 #: Dagster's instance, which starts no process beside each step to watch what it prints.
 INSTANCE: Final = """
@@ -29,13 +33,16 @@ telemetry: {enabled: false}
 """
 
 
+How = Literal["processes", "threads", "one by one"]
+
+
 @dataclass
 class Side:
     """One side of a game: the runs at once, or the same one by one.
 
     Attributes:
         plan: What happens.
-        at_once: Which side it is.
+        how: Which side it is; at once, runs are processes or threads of one.
         folder: Where its processes work, and write what they do to a journal.
         url: The destination.
         home: The directory of Dagster's instance.
@@ -44,7 +51,7 @@ class Side:
     """
 
     plan: Plan
-    at_once: bool
+    how: How
     folder: Path
     url: str
     home: Path
@@ -53,8 +60,8 @@ class Side:
 
     def play(self) -> None:
         """Let all runs of the plan happen."""
-        if not self.at_once:
-            self._judge("all runs", self._process("all"))
+        if self.how != "processes":
+            self._judge(f"all {self.how}", self._process("all"))
             return
         for runs in (self.plan.before, self.plan.runs, [self.plan.after]):
             with ThreadPoolExecutor(MANY) as threads:
@@ -78,7 +85,7 @@ class Side:
         told = {
             "cell": str(self.plan.cell),
             "seed": self.plan.seed,
-            "at_once": self.at_once,
+            "how": self.how,
             "url": self.url,
             **orders,
         }
@@ -96,18 +103,21 @@ class Side:
         }
         return self.nursery.run(self.folder, environment, self.folder / f"{name}.log")
 
-    def contents(self) -> Contents:
-        return Contents.read(self.url, DATASET)
+    def end(self) -> "End":
+        """Return what is there in the end.
+
+        Raises:
+            RuntimeError: a run has failed.
+        """
+        if self.problems:
+            raise RuntimeError(*self.problems)
+        mine = [line for line in self.told("saw") if line["number"] == self.plan.after.number]
+        cursors = {line["resource"]: line["cursor"] for line in mine}
+        return End(Contents.read(self.url, DATASET), cursors)
 
     def told(self, what: str) -> list[dict[str, Any]]:
         """Return the lines of the journal that say one thing."""
         return [line for line in journal.read(self.folder / "journal") if line["what"] == what]
-
-    @property
-    def seen_after(self) -> dict[str, Any]:
-        """The cursors that the last run began with."""
-        mine = [line for line in self.told("saw") if line["number"] == self.plan.after.number]
-        return {line["resource"]: line["cursor"] for line in mine}
 
     def discard(self) -> None:
         """Remove the folder and the database: there are many games."""
@@ -116,13 +126,54 @@ class Side:
             drop(self.url)
 
 
-class Field:
-    """Makes folders and databases, and plays there, all with one instance of Dagster."""
+@dataclass(frozen=True)
+class End:
+    """What runs have left: all that is at the destination, and what the last one began with."""
 
-    def __init__(self, folder: Path, nursery: Nursery, database: Callable[..., str]) -> None:
+    contents: Contents
+    cursors: Mapping[str, Any]
+
+
+def games_into(*destinations: Destination) -> list[tuple[Cell, str]]:
+    """Return the games that the tests of a commit play there.
+
+    The rounds of a cell have the same runs, which meet in another way. Runs are killed in one cell:
+    these are processes, which cost twice as much.
+    """
+    (seed,) = seeds(1)
+    cells = [cell for cell in PROMISED if cell.destination in destinations]
+    games = [
+        (cell, f"{seed}.{order}") for cell in cells if not cell.killed for order in range(ROUNDS)
+    ]
+    killed = [cell for cell in cells if cell.killed]
+    dice = random.Random(seed)  # noqa: S311 - draws a game, keeps no secret
+    return games + [(cell, f"{seed}.killed") for cell in dice.sample(killed, min(len(killed), 1))]
+
+
+class Field:
+    """Makes folders and databases, and plays there, all with one instance of Dagster.
+
+    Args:
+        folder: Takes the folders.
+        nursery: Where processes come from.
+        database: Makes a database.
+        threads: Whether runs at once are threads of one process, if none of them is killed. That
+            costs half as much, and each has an instance in memory.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        nursery: Nursery,
+        database: Callable[..., str],
+        *,
+        threads: bool = False,
+    ) -> None:
         self._folder = folder
         self._nursery = nursery
         self._database = database
+        self._threads = threads
+        self._ends: dict[object, End] = {}
         self._numbers = count(1)
         self._home = folder / "home"
         self._home.mkdir()
@@ -130,7 +181,7 @@ class Field:
         # Its tables are not made by several processes at once.
         dg.DagsterInstance.from_config(str(self._home)).dispose()
 
-    def _side(self, plan: Plan, *, at_once: bool) -> Side:
+    def _side(self, plan: Plan, how: How) -> Side:
         folder = self._folder / str(next(self._numbers))
         (folder / "meeting").mkdir(parents=True)
         kind = plan.cell.destination
@@ -138,19 +189,28 @@ class Field:
             url = self._database()
         else:
             url = str(folder / ("warehouse.duckdb" if kind == "duckdb" else "bucket"))
-        return Side(plan, at_once, folder, url, self._home, self._nursery)
+        return Side(plan, how, folder, url, self._home, self._nursery)
 
     def play(self, cell: Cell, seed: str) -> "Verdict":
         """Play the game that a seed stands for, and say what is different at its end."""
         plan = Plan.of(cell, seed)
-        at_once, serial = (self._side(plan, at_once=each) for each in (True, False))
-        for side in (at_once, serial):
-            side.play()
-        verdict = Verdict(plan, [*_problems(plan, at_once, serial)], at_once.told("died"))
+        expected = self._one_by_one(plan)
+        at_once = self._side(plan, "threads" if self._threads and not plan.kills else "processes")
+        at_once.play()
+        verdict = Verdict(plan, [*_problems(at_once, expected)], at_once.told("died"))
         if not verdict.problems:
             at_once.discard()
-            serial.discard()
         return verdict
+
+    def _one_by_one(self, plan: Plan) -> "End":
+        """Return what the runs leave one by one, which is the same however they meet."""
+        key = plan.cell.destination, plan.before, plan.runs, plan.after
+        if key not in self._ends:
+            side = self._side(plan, "one by one")
+            side.play()
+            self._ends[key] = side.end()
+            side.discard()
+        return self._ends[key]
 
 
 @dataclass(frozen=True)
@@ -175,18 +235,19 @@ class Verdict:
         return "\n  ".join([str(self.plan), *died, *self.problems, self.plan.command])
 
 
-def _problems(plan: Plan, at_once: Side, serial: Side) -> Iterator[str]:
-    if problems := [*at_once.problems, *serial.problems]:
-        yield from problems
+def _problems(at_once: Side, expected: End) -> Iterator[str]:
+    if at_once.problems:
+        yield from at_once.problems
         return
-    found, expected = at_once.contents(), serial.contents()
-    yield from damage(found, expected, CONTESTED)
+    plan, end = at_once.plan, at_once.end()
+    found = end.contents
+    yield from damage(found, expected.contents, CONTESTED)
     if any(name in found.roots for name in CONTESTED):
-        yield from _wrong_versions(plan, found, expected)
-    if at_once.seen_after != serial.seen_after:
-        yield f"the next run starts from {at_once.seen_after}, not from {serial.seen_after}"
-    if found.stored_schema != expected.stored_schema:
-        yield f"the stored schema is {found.stored_schema}, not {expected.stored_schema}"
+        yield from _wrong_versions(plan, found, expected.contents)
+    if end.cursors != expected.cursors:
+        yield f"the next run starts from {end.cursors}, not from {expected.cursors}"
+    if found.stored_schema != (schema := expected.contents.stored_schema):
+        yield f"the stored schema is {found.stored_schema}, not {schema}"
     over = {"committed", "replaced", *(["undone"] if plan.kills else [])}
     for entry in found.tables.get(LEDGER, []):
         if entry["status"] not in over:

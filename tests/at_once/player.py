@@ -1,4 +1,4 @@
-"""A process of a game: one of the runs that are at once, or all of them one by one.
+"""A process of a game: one of the runs that are at once, or all of them in threads or one by one.
 
 What to do is said by the variable `PLAYER`; what happens then is drawn from the seed of the game.
 """
@@ -7,14 +7,16 @@ import json
 import os
 import sys
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
+from filelock import FileLock
 from meeting import Meeting
 from place import Place
-from runs import Kill, Plan, Run, cell_of
+from runs import MANY, Kill, Plan, Run, cell_of
 
 from dagster_dlt.loading import leases
 from ends import End
@@ -23,6 +25,7 @@ from journal import Journal
 ORDERS: Mapping[str, Any] = json.loads(os.environ["PLAYER"])
 PLAN = Plan.of(cell_of(ORDERS["cell"]), ORDERS["seed"])
 DISK = Path("pipelines").resolve()
+MEETING = Meeting(PLAN, Path("meeting").resolve())
 
 
 @cache
@@ -30,8 +33,8 @@ def build(number: int) -> dg.JobDefinition:
     """Return the job of a run, for which Dagster asks several times in a process."""
     run = PLAN.run(number)
     journal = Journal(Path("journal").resolve(), number=number)
-    is_at_once = ORDERS["at_once"] and run in PLAN.runs
-    kill = PLAN.kills.get(number) if is_at_once and ORDERS["attempt"] == 0 else None
+    meets = ORDERS["how"] != "one by one" and run in PLAN.runs
+    kill = PLAN.kills.get(number) if meets and ORDERS.get("attempt") == 0 else None
     passed = _watched(journal, kill) if kill else bool
 
     def saw(resource: str, cursor: Any) -> None:
@@ -39,11 +42,13 @@ def build(number: int) -> dg.JobDefinition:
 
     def met() -> None:
         passed("item")
-        if is_at_once:
-            Meeting(PLAN, Path("meeting").resolve()).arrive(number)
+        if meets:
+            MEETING.arrive(number)
 
     disk = DISK if PLAN.together else DISK / str(number)
-    return Place(PLAN.cell.destination, ORDERS["url"], disk).job(run, saw, met)
+    # `dlt.pipeline()` makes its directory, and fails where another process does so at that moment.
+    with FileLock("defining.lock"):
+        return Place(PLAN.cell.destination, ORDERS["url"], disk).job(run, saw, met)
 
 
 def _watched(journal: Journal, kill: Kill) -> Callable[[str], object]:
@@ -73,18 +78,31 @@ def _run(run: Run) -> bool:
         return result.success
 
 
-def _run_all() -> bool:
-    """Run all jobs, one by one; tell whether they succeeded."""
-    return all(
-        build(run.number)
-        .execute_in_process(partition_key=run.partition, raise_on_error=False)
-        .success
-        for run in (*PLAN.before, *PLAN.runs, PLAN.after)
-    )
+def _run_in_memory(run: Run) -> bool:
+    """Run a job in an instance of its own; tell whether it succeeded."""
+    try:
+        job = build(run.number)
+        return job.execute_in_process(partition_key=run.partition, raise_on_error=False).success
+    finally:
+        MEETING.leave(run.number)
+
+
+def _run_all(many: int) -> bool:
+    """Run all jobs, so many at a time; tell whether they succeeded."""
+    succeeded = []
+    for runs in (PLAN.before, PLAN.runs, [PLAN.after]):
+        for run in runs:
+            build(run.number)  # not in the threads: dlt makes the directory of the pipeline
+        with ThreadPoolExecutor(many) as threads:
+            succeeded += threads.map(_run_in_memory, runs)
+    return all(succeeded)
 
 
 def main() -> None:
     """Do as ordered; the exit code says whether it succeeded."""
-    leases.LOOK = 0.2  # type: ignore[misc] - what is waited for here takes less than a second
-    succeeded = _run(PLAN.run(ORDERS["number"])) if ORDERS["at_once"] else _run_all()
+    leases.LOOK = 0.5  # type: ignore[misc] - what is waited for here takes less than a second
+    if ORDERS["how"] == "processes":
+        succeeded = _run(PLAN.run(ORDERS["number"]))
+    else:
+        succeeded = _run_all(MANY if ORDERS["how"] == "threads" else 1)
     sys.exit(not succeeded)

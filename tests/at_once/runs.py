@@ -134,8 +134,13 @@ class Plan:
 
     @classmethod
     def of(cls, cell: Cell, seed: str) -> "Plan":
-        """Make the plan that a seed stands for."""
-        dice = random.Random(f"{cell} {seed}")  # noqa: S311 - draws a plan, keeps no secret
+        """Make the plan that a seed stands for.
+
+        What comes after a dot in it is for how they meet and are killed: up to there it says what
+        the runs are.
+        """
+        which = f"{cell.destination} {cell.shape} {seed.partition('.')[0]}"
+        dice = random.Random(which)  # noqa: S311 - draws a plan, keeps no secret
         drawn = _SHAPES[cell.shape](dice)
         dice.shuffle(drawn)
         runs = tuple(replace(run, number=number) for number, run in enumerate(drawn, 1))
@@ -145,6 +150,7 @@ class Plan:
         after = Run(99, live, until=99) if live else Run(99, parted, "i", side="after")
         first = replace(after, number=0, until=1, partition="h" if after.partition else None)
         cold = cell.shape == "cold" or dice.random() < 1 / 3
+        dice = random.Random(f"{cell} {seed}")  # noqa: S311 - as above
         together = dice.random() < 1 / 2
         killed = dice.sample(range(1, MANY + 1), dice.choice((1, 2))) if cell.killed else ()
         return cls(

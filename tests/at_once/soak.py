@@ -31,6 +31,7 @@ def main() -> bool:
     parser.add_argument("--seed", help="only this one")
     parser.add_argument("--base", help="what seeds are made of, by default the commit")
     parser.add_argument("--jobs", type=int, default=1, help="games at a time, of 8 processes each")
+    parser.add_argument("--threads", action="store_true", help="not processes, if none is killed")
     parser.add_argument("--keep", action="store_true", help="leave the damaged ones behind")
     asked = parser.parse_args()
     cells = [cell for cell in CELLS if str(cell) == asked.cell] or [*CELLS]
@@ -40,7 +41,7 @@ def main() -> bool:
     nursery = Nursery(Path(__file__).with_name("player.py"))
     try:
         with server() as database, ThreadPoolExecutor(asked.jobs) as pool:
-            field = Field(folder, nursery, database)
+            field = Field(folder, nursery, database, threads=asked.threads)
             games = [(cell, seed) for seed in chosen for cell in cells]
             verdicts = list(pool.map(lambda game: _played(*game, field), games))
     finally:

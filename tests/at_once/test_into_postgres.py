@@ -1,0 +1,14 @@
+"""Whatever runs load at once into PostgreSQL, it is as if they had come one by one.
+
+`make soak-at-once` plays more of these, and can play one again.
+"""
+
+import pytest
+from game import games_into
+
+
+@pytest.mark.parametrize("game", games_into("postgres"), ids=lambda game: f"{game[0]} {game[1]}")
+def test_runs_at_once_leave_what_they_leave_one_by_one(game, field):
+    verdict = field.play(*game)
+
+    assert not verdict.problems, str(verdict)
