@@ -15,6 +15,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from backfill import backfill
 from game import Field, Verdict
 from runs import CELLS, Cell
 
@@ -32,12 +33,15 @@ def main() -> bool:
     parser.add_argument("--base", help="what seeds are made of, by default the commit")
     parser.add_argument("--jobs", type=int, default=1, help="games at a time, of 8 processes each")
     parser.add_argument("--threads", action="store_true", help="not processes, if none is killed")
+    parser.add_argument("--daemon", action="store_true", help="a backfill by Dagster's daemon")
     parser.add_argument("--keep", action="store_true", help="leave the damaged ones behind")
     asked = parser.parse_args()
     cells = [cell for cell in CELLS if str(cell) == asked.cell] or [*CELLS]
     chosen = [asked.seed] if asked.seed else seeds(asked.rounds, asked.base)
     began = time.monotonic()
     folder = Path(tempfile.mkdtemp(prefix="soak-"))
+    if asked.daemon:
+        return _backfilled(folder)
     nursery = Nursery(Path(__file__).with_name("player.py"))
     try:
         with server() as database, ThreadPoolExecutor(asked.jobs) as pool:
@@ -57,6 +61,14 @@ def main() -> bool:
     minutes, seconds = divmod(time.monotonic() - began, 60)
     print(f"\n{len(verdicts)} games, {len(damaged)} damaged, {minutes:.0f}:{seconds:02.0f}")
     return not damaged
+
+
+def _backfilled(folder: Path) -> bool:
+    problems = backfill(folder)
+    print("\n".join(problems or ["The flights of all months are there once."]))
+    if not problems:
+        shutil.rmtree(folder)
+    return not problems
 
 
 def _played(cell: Cell, seed: str, field: Field) -> Verdict:
