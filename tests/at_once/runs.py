@@ -23,7 +23,7 @@ PARTITIONS: Final = tuple("abcdefghi")
 #: Runs of a game.
 MANY: Final = 8
 #: About as many moments as a run has at which it may be killed, and seconds that it may be late.
-MOMENTS: Final = 200
+MOMENTS: Final = 400
 LATE: Final = 0.05
 
 

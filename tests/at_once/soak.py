@@ -64,8 +64,8 @@ def main() -> bool:
 
 
 def _backfilled(folder: Path) -> bool:
-    problems = backfill(folder)
-    print("\n".join(problems or ["The flights of all months are there once."]))
+    most, problems = backfill(folder)
+    print(f"Up to {most} runs at once:", *(problems or ["each flight is there once"]))
     if not problems:
         shutil.rmtree(folder)
     return not problems
