@@ -185,6 +185,18 @@ def test_a_new_run_replaces_what_it_has_finished_of_a_killed_one(place, disposit
     assert ids(place) == ["a2", "a3"]
 
 
+@pytest.mark.parametrize("disk", ["kept", "lost"])
+def test_a_load_that_was_killed_once_it_was_committed_is_replaced(place, disk):
+    with place.dying("after commit"):
+        load(place.pipeline(), shop("a", "12"), partition="a", run_id="killed")
+    if disk == "lost":
+        place.lose_disk()
+
+    load(place.pipeline(), shop("a", "23"), partition="a", run_id="new")
+
+    assert ids(place) == ["a2", "a3"]
+
+
 DAYS = dg.DailyPartitionsDefinition("2024-01-01", end_date="2024-01-08")
 
 

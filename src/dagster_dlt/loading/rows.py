@@ -51,13 +51,15 @@ class Rows:
         """
         column, likes = self._book.column, f"%{RANGE}%" if RANGE not in partition else "%_%"
         with self._book.connected():
-            return self._book.read(
-                f"{column['pipeline_name']} = %s AND {column['status']} = 'committed' "
-                f"AND ({column['partition_key']} = %s OR {column['partition_key']} LIKE %s)",
+            found = self._book.read(
+                f"{column['pipeline_name']} = %s AND {column['status']} IN ('committed', 'loading')"
+                f" AND ({column['partition_key']} = %s OR {column['partition_key']} LIKE %s)",
                 self._pipeline,
                 partition,
                 likes,
             )
+        # One whose process died before it could say so is known from dlt's own note.
+        return [entry for entry in found if entry.status == "committed"]
 
     def take_back(self, entry: Entry) -> int | None:
         """Take back the rows of a dead load, after noting it; return how many were deleted.
