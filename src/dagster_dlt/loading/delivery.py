@@ -192,8 +192,7 @@ class Delivery:
     def _entry(self, package: Package, source: DltSource) -> Entry:
         """Return what is to be noted of a package before it is loaded."""
         known = self.entries.get(package.load_id)
-        client = _dlt.client_of(package.pipeline, package.schema)
-        added = [each for each in package.chains if takes_back(package, client, each)]
+        added = [each for each in package.chains if takes_back(package, each)]
         known_rows = [each for each in added if _dlt.knows_its_load(package.schema, each)]
         lost = [
             each.root

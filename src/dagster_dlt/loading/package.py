@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Final
 
-from dlt.common.destination.client import WithStagingDataset
+from dlt.common.destination.client import JobClientBase, WithStagingDataset
 from dlt.common.schema import Schema
 from dlt.common.storages.file_storage import FileStorage
 from dlt.common.storages.load_package import PackageStorage, ParsedLoadJobFileName
@@ -46,6 +46,11 @@ class Package:
     def schema(self) -> Schema:
         """The schema as it was when the package was built."""
         return self._packages.load_schema(self.load_id)
+
+    @cached_property
+    def client(self) -> JobClientBase:
+        """What tells how the destination loads its tables; to make it takes milliseconds."""
+        return _dlt.client_of(self.pipeline, self.schema)
 
     @cached_property
     def label(self) -> Label:
@@ -123,7 +128,7 @@ class Package:
     @property
     def staged(self) -> tuple[str, ...]:
         """The outermost tables that are written to staging tables first."""
-        client = _dlt.client_of(self.pipeline, self.schema)
+        client = self.client
         if not isinstance(client, WithStagingDataset):
             return ()
         roots = [chain.root for chain in self.chains]
@@ -137,9 +142,8 @@ class Package:
         sees nothing of another one. Tables that are files with a log refuse one of two that write
         at once, and dlt merges what is nested apart from what it is nested in.
         """
-        client = _dlt.client_of(self.pipeline, self.schema)
         roots = [chain.root for chain in self.chains]
-        return self.staged or tuple(each for each in roots if _dlt.is_open_table(client, each))
+        return self.staged or tuple(each for each in roots if _dlt.is_open_table(self.client, each))
 
     def begin_again(self) -> None:
         """Let dlt prepare tables anew for what is left, as it does at the begin of a package."""
@@ -148,9 +152,8 @@ class Package:
             done.rename(self.path / PackageStorage.SCHEMA_UPDATES_FILE_NAME)
 
     def _emptied(self) -> set[str]:
-        client = _dlt.client_of(self.pipeline, self.schema)
         roots = [chain.root for chain in self.chains]
-        replaced = {root for root in roots if client.should_truncate_table_before_load(root)}
+        replaced = {root for root in roots if self.client.should_truncate_table_before_load(root)}
         # Only staging tables may have been lost; the others are emptied along with them.
         return replaced | set(self.staged) if self.staged else set()
 

@@ -8,8 +8,6 @@ import logging
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 
-from dlt.common.destination.client import JobClientBase
-
 from dagster_dlt import _dlt
 from dagster_dlt._facts import Chain, CursorKind
 from dagster_dlt.loading.entry import Entry, Loader
@@ -44,8 +42,7 @@ def superseding(
     """
     if entry.loader.partition is None:
         return entry
-    client = _dlt.client_of(package.pipeline, package.schema)
-    renewed = [each for each in package.chains if _is_renewed(package, client, each, whole)]
+    renewed = [each for each in package.chains if _is_renewed(package, each, whole)]
     earlier = [
         each
         for each in rows.committed(entry.loader.partition)
@@ -84,12 +81,10 @@ def _reaches_in(earlier: Loader, later: Loader) -> bool:
     return earlier.window.overlaps(later.window)
 
 
-def _is_renewed(
-    package: Package, client: JobClientBase, chain: Chain, whole: Collection[str]
-) -> bool:
+def _is_renewed(package: Package, chain: Chain, whole: Collection[str]) -> bool:
     return (
         chain.resource in whole
-        and _dlt.keeps_rows_by_load(package.schema, chain, client)
+        and _dlt.keeps_rows_by_load(package.schema, chain, package.client)
         and _dlt.knows_its_load(package.schema, chain)
     )
 

@@ -10,7 +10,7 @@ they are.
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Final
 
-from dlt.common.destination.client import JobClientBase, WithStagingDataset
+from dlt.common.destination.client import WithStagingDataset
 from dlt.destinations.job_client_impl import SqlJobClientBase
 
 from dagster_dlt import _dlt
@@ -21,9 +21,9 @@ from dagster_dlt.loading.package import Package
 _AT_ONCE: Final = 500
 
 
-def takes_back(package: Package, client: JobClientBase, chain: Chain) -> bool:
+def takes_back(package: Package, chain: Chain) -> bool:
     """Tell whether rows of `chain` have to be taken back before they are loaded a second time."""
-    return _dlt.adds_rows(package.schema, chain, client)
+    return _dlt.adds_rows(package.schema, chain, package.client)
 
 
 def undo(client: SqlJobClientBase, load_id: str, chains: Sequence[Chain]) -> int:
@@ -205,7 +205,7 @@ def clean(package: Package, chains: Sequence[Chain]) -> None:
     added = [
         chain
         for chain in chains
-        if takes_back(package, client, chain) and _dlt.knows_its_load(package.schema, chain)
+        if takes_back(package, chain) and _dlt.knows_its_load(package.schema, chain)
     ]
     names = [name for chain in chains for name in chain.names]
     with client:
