@@ -10,18 +10,17 @@ import shutil
 import sys
 import tempfile
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from backfill import backfill
 from game import Field, Verdict
-from runs import CELLS, PROMISED, Cell
+from runs import CELLS, PROMISED
 
-from nursery import Nursery
 from postgres import server
 from seeds import seeds
+from soaking import conclude, nursery_for, play_all
 
 
 def main() -> bool:
@@ -39,28 +38,15 @@ def main() -> bool:
     cells = [cell for cell in CELLS if str(cell) == asked.cell] or PROMISED
     chosen = [asked.seed] if asked.seed else seeds(asked.rounds, asked.base)
     began = time.monotonic()
-    folder = Path(tempfile.mkdtemp(prefix="soak-"))
     if asked.daemon:
-        return _backfilled(folder)
-    nursery = Nursery(Path(__file__).with_name("player.py"))
-    try:
-        with server() as database, ThreadPoolExecutor(asked.jobs) as pool:
-            field = Field(folder, nursery, database, threads=asked.threads)
-            games = [(cell, seed) for seed in chosen for cell in cells]
-            verdicts = list(pool.map(lambda game: _played(*game, field), games))
-    finally:
-        nursery.close()
-        if asked.keep:
-            print(f"\n{folder}")
-        else:
-            shutil.rmtree(folder)
+        return _backfilled(Path(tempfile.mkdtemp(prefix="soak-")))
+    script = Path(__file__).with_name("player.py")
+    with nursery_for(script, keep=asked.keep) as (folder, nursery), server() as database:
+        field = Field(folder, nursery, database, threads=asked.threads)
+        games = [(cell, seed) for seed in chosen for cell in cells]
+        verdicts = play_all(field.play, games, asked.jobs)
     print(_table(verdicts))
-    damaged = [verdict for verdict in verdicts if verdict.problems]
-    for verdict in damaged:
-        print(verdict.plan.command)
-    minutes, seconds = divmod(time.monotonic() - began, 60)
-    print(f"\n{len(verdicts)} games, {len(damaged)} damaged, {minutes:.0f}:{seconds:02.0f}")
-    return not damaged
+    return conclude(verdicts, "games", began)
 
 
 def _backfilled(folder: Path) -> bool:
@@ -69,12 +55,6 @@ def _backfilled(folder: Path) -> bool:
     if not problems:
         shutil.rmtree(folder)
     return not problems
-
-
-def _played(cell: Cell, seed: str, field: Field) -> Verdict:
-    verdict = field.play(cell, seed)
-    print(f"\n{verdict}\n" if verdict.problems else ".", end="", flush=True)
-    return verdict
 
 
 def _table(verdicts: list[Verdict]) -> str:

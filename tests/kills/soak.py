@@ -7,22 +7,19 @@ play it again; which of several jobs at a time is the n-th may differ from one t
 
 import argparse
 import os
-import shutil
 import sys
-import tempfile
 import time
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from history import Places, Verdict
-from plan import CELLS, POINTS, Cell
+from plan import CELLS, POINTS
 
-from nursery import Nursery
 from postgres import server
 from seeds import seeds
+from soaking import conclude, nursery_for, play_all
 
 #: Columns of the summary: the stages of a load, and those before and after it.
 STAGES = {
@@ -56,32 +53,13 @@ def main() -> bool:
     if asked.points:
         chosen = [f"{point}:{then}" for point in POINTS for then in ("new", "again", "retry")]
     began = time.monotonic()
-    folder = Path(tempfile.mkdtemp(prefix="soak-"))
-    nursery = Nursery(Path(__file__).with_name("project.py"))
-    try:
-        with server() as database, ThreadPoolExecutor(asked.jobs) as pool:
-            places = Places(folder, nursery, database, plain=asked.plain)
-            games = [(cell, seed) for seed in chosen for cell in cells]
-            verdicts = list(pool.map(lambda game: _played(*game, places), games))
-    finally:
-        nursery.close()
-        if asked.keep:
-            print(f"\n{folder}")
-        else:
-            shutil.rmtree(folder)
+    script = Path(__file__).with_name("project.py")
+    with nursery_for(script, keep=asked.keep) as (folder, nursery), server() as database:
+        places = Places(folder, nursery, database, plain=asked.plain)
+        games = [(cell, seed) for seed in chosen for cell in cells]
+        verdicts = play_all(places.play, games, asked.jobs)
     print(_table(verdicts))
-    failed = [verdict for verdict in verdicts if verdict.problems]
-    for verdict in failed:
-        print(verdict.plan.command)
-    minutes, seconds = divmod(time.monotonic() - began, 60)
-    print(f"\n{len(verdicts)} histories, {len(failed)} damaged, {minutes:.0f}:{seconds:02.0f}")
-    return not failed
-
-
-def _played(cell: Cell, seed: str, places: Places) -> Verdict:
-    verdict = places.play(cell, seed)
-    print(f"\n{verdict}\n" if verdict.problems else ".", end="", flush=True)
-    return verdict
+    return conclude(verdicts, "histories", began)
 
 
 def _table(verdicts: list[Verdict]) -> str:
