@@ -703,10 +703,9 @@ def test_a_room_that_was_taken_from_a_dead_load_is_known_for_older_than_what_was
         workspace.clear(*workspace.rooms())
 
 
-@pytest.mark.parametrize("arrived", [True, False])
-def test_a_load_killed_while_it_parks_leaves_one_package(machine, memory, monkeypatch, arrived):
-    """The disk does not know whether the upload succeeded."""
-    first, upload = machine("one"), Parking.upload
+def die_while_parking(machine, monkeypatch, *, arrived):
+    """Let a load fail, and its process die before it knows whether the upload has arrived."""
+    upload = Parking.upload
 
     def killed(*args: Any) -> None:
         if arrived:
@@ -715,8 +714,15 @@ def test_a_load_killed_while_it_parks_leaves_one_package(machine, memory, monkey
 
     monkeypatch.setattr(Parking, "upload", killed)
     with pytest.raises(KeyboardInterrupt):
-        first.fail()
+        machine.fail()
     monkeypatch.undo()
+
+
+@pytest.mark.parametrize("arrived", [True, False])
+def test_a_load_killed_while_it_parks_leaves_one_package(machine, memory, monkeypatch, arrived):
+    """The disk does not know whether the upload succeeded."""
+    first = machine("one")
+    die_while_parking(first, monkeypatch, arrived=arrived)
 
     assert first.finish() == ["rows"]
     assert parked(memory) == []
@@ -726,16 +732,8 @@ def test_a_room_that_was_left_where_it_is_is_removed_once_it_is_finished_elsewhe
     machine, memory, monkeypatch
 ):
     """Also when the load that has parked it was killed before it knew that the upload was there."""
-    first, upload = machine("one"), Parking.upload
-
-    def killed(*args: Any) -> None:
-        upload(*args)
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(Parking, "upload", killed)
-    with pytest.raises(KeyboardInterrupt):
-        first.fail()
-    monkeypatch.undo()
+    first = machine("one")
+    die_while_parking(first, monkeypatch, arrived=True)
     with first.load() as workspace:
         workspace.keep(*workspace.rooms())
     assert kinds(memory) == ["tar.gz"]
