@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -83,15 +84,17 @@ class Place:
         return sorted(row[0] for row in self.query(sql))
 
     @contextmanager
-    def dying(self, moment: str = "before commit") -> Iterator[None]:
-        """End the load in this block at a moment, in place of its process."""
+    def dying(self, moment: str = "before commit", *, load: int = 1) -> Iterator[None]:
+        """End the load in this block, or a later one of it, at a moment, in place of its process."""
         client = self.destination.client_class
-        commit = client.complete_load
+        commit, loads = client.complete_load, count(1)
 
         def complete_load(self: Any, load_id: str) -> None:
-            if moment == "after commit":
+            dies = next(loads) == load
+            if not dies or moment == "after commit":
                 commit(self, load_id)
-            raise Died
+            if dies:
+                raise Died
 
         with patch.object(client, "complete_load", complete_load), suppress(Died):
             yield

@@ -185,6 +185,17 @@ def test_a_new_run_replaces_what_it_has_finished_of_a_killed_one(place, disposit
     assert ids(place) == ["a2", "a3"]
 
 
+def test_a_run_that_goes_on_finishes_what_a_new_one_was_to_replace_it_with(place):
+    with place.dying("before commit"):
+        load(place.pipeline(), shop("a", "12"), partition="a", run_id="first")
+    with place.dying("before commit", load=2):
+        load(place.pipeline(), shop("a", "23"), partition="a", run_id="second")
+
+    retry(place.pipeline(), shop("a", "12"), partition="a", run_id="first")
+
+    assert ids(place) == ["a2", "a3"]
+
+
 @pytest.mark.parametrize("disk", ["kept", "lost"])
 def test_a_load_that_was_killed_once_it_was_committed_is_replaced(place, disk):
     with place.dying("after commit"):

@@ -234,9 +234,15 @@ class Delivery:
             self.rows,
             whole=read_as_a_whole(source, self.plan),
             told_by=told_by(source, self.plan, package.columns_of),
-            same_runs=self.plan.earlier_runs | {entry.loader.run_id},
+            same_runs=self._runs_of(package),
             log=self.log,
         )
+
+    def _runs_of(self, package: Package) -> frozenset[str]:
+        """Return the runs whose loads belong together with a package, whoever has built it."""
+        own, its = self.plan.earlier_runs | {self.plan.loader.run_id}, package.label.runs
+        # What another run has left does not become part of what this one, or its parent, loads.
+        return own | its if not its or own & its else its
 
     def _without(
         self, error: PipelineStepFailed, pipeline: Pipeline, source: DltSource

@@ -29,6 +29,13 @@ class Label:
 
     run_id: str
     resources: tuple[str, ...]
+    #: Ids of the runs that its run goes on with.
+    goes_on_with: tuple[str, ...] = ()
+
+    @property
+    def runs(self) -> frozenset[str]:
+        """Ids of the runs whose loads belong together with this package; none where unknown."""
+        return frozenset(filter(None, (self.run_id, *self.goes_on_with)))
 
     def stick(self) -> None:
         """Write it down in the package that is being extracted."""
@@ -58,7 +65,8 @@ class Package:
         known = _dlt.label_of(self.pipeline, self.load_id)
         if not known:
             return Label("", tuple(sorted(self.resources)))
-        return Label(known["run_id"], tuple(known["resources"]))
+        goes_on_with = tuple(known.get("goes_on_with", ()))
+        return Label(known["run_id"], tuple(known["resources"]), goes_on_with)
 
     @property
     def path(self) -> Path:

@@ -259,7 +259,7 @@ class _Load:
         source, plan = source.clone(), self.delivery.plan
         # Those that feed others have cursors too, selected or not.
         names = tuple(sorted(_dlt.extracted_names(source)))
-        label = Label(plan.loader.run_id, names)
+        label = Label(plan.loader.run_id, names, tuple(sorted(plan.earlier_runs)))
         pipeline = self.delivery.pipeline(room, label)
         with _dlt.active(pipeline):
             merged = self._restore(pipeline)
