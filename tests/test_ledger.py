@@ -508,6 +508,26 @@ def test_a_new_run_loads_what_came_after_what_was_committed(place):
     assert place.column("select day from raw.events") == [1, 2, 3, 4, 5]
 
 
+@on("place", ["postgres"], indirect=True)
+@on("lost", [False, True], ids=["disk kept", "disk lost"])
+def test_what_a_load_had_for_itself_is_dropped_if_it_died_when_it_was_committed(place, lost):
+    with place.dying("after commit"):
+        load(place.pipeline(), counted(3, []))
+    with place.pipeline().sql_client() as client:
+        client.execute_sql("CREATE SCHEMA raw_staging_its_own")
+    [entry] = place.entries()
+    place.ledger().note(replace(entry, staging="raw_staging_its_own"))
+    if lost:
+        place.lose_disk()
+
+    load(place.pipeline(), counted(5, []), run_id="new")
+
+    found = "select schema_name from information_schema.schemata where schema_name like 'raw%'"
+    assert place.column(found) == ["raw"]
+    assert [each.status for each in place.entries()] == ["committed"] * 2
+    assert not any(each.unsaid for each in place.entries())
+
+
 @duckdb_only
 def test_what_another_step_or_partition_has_committed_is_not_reported_for_it(place):
     for other in ({"step": "other"}, {"partition": "other"}, {"run_id": "other"}):

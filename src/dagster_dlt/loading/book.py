@@ -63,7 +63,7 @@ def as_noted(found: Iterable[Entry], committed: Mapping[str, float]) -> list[Ent
         committed: When loads were committed that dlt has noted.
     """
     return [
-        replace(entry, status="committed", beat_at=committed[entry.load_id])
+        replace(entry, status="committed", unsaid=True, beat_at=committed[entry.load_id])
         if entry.load_id in committed
         else entry
         for entry in sorted(found, key=lambda entry: entry.load_id)

@@ -1,6 +1,6 @@
 """What earlier runs have left: packages to finish, commits to report, rows to take back."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -214,6 +214,7 @@ class Earlier:
         self.delivery.read_again()
         every = self.delivery.entries.values()
         self.delivery.remove_replaced(every)
+        self._conclude(each for each in every if each.unsaid)
         entries = overlapping(every, names, self.delivery.partition)
         dead = [
             entry
@@ -230,6 +231,15 @@ class Earlier:
         if self.delivery.rows:
             self._take_back(dead, self.delivery.rows)
         return owed_refresh(entries, {entry.load_id for entry in dead})
+
+    def _conclude(self, committed: Iterable[Entry]) -> None:
+        """Do what is left to do of loads whose process died when they were committed."""
+        ledger, rows = self.delivery.ledger, self.delivery.rows
+        for entry in committed:
+            if ledger and rows and ledger.is_dead(entry, self.delivery.plan.loader):
+                if entry.staging:
+                    rows.drop(entry.staging)
+                ledger.conclude(entry)
 
     def _take_back(self, dead: Collection[Entry], rows: Rows) -> None:
         for entry in dead:

@@ -79,6 +79,8 @@ class Entry:
     #: dlt's refresh mode, where loading the package drops or empties tables first.
     refresh: TRefreshMode | None = None
     status: Status = "loading"
+    #: It is committed by dlt's own note, and its process has not come to say so, or not yet.
+    unsaid: bool = False
     #: What tells machines apart, for the locks by which a load on the same one shows that it lives.
     machine: str = ""
     started_at: float = 0.0

@@ -172,6 +172,10 @@ class Ledger:
             with nullcontext() if self._turn.is_needed else beating(beat):
                 yield entry
 
+    def conclude(self, entry: Entry) -> None:
+        """Note that a load is committed, in place of its process; when, dlt has noted."""
+        self._book.change(entry, "loading", "committed", entry.beat_at)
+
     def write(self, entry: Entry) -> None:
         """Write an entry, in place of what there was for its package."""
         self._book.write(entry)
