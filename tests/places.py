@@ -85,7 +85,7 @@ class Place:
 
     @contextmanager
     def dying(self, moment: str = "before commit", *, load: int = 1) -> Iterator[None]:
-        """End the load in this block, or a later one of it, at a moment, in place of its process."""
+        """End a load in this block, the first or a later one, in place of its process."""
         client = self.destination.client_class
         commit, loads = client.complete_load, count(1)
 

@@ -24,7 +24,12 @@ from sources import assets_of, one, query, shop
 EXAMPLES = [
     errors.NotADltSourceError("list"),
     errors.SourceNotCalledError("shop", ["token", "region"]),
+    errors.NotADltSourceError("list", "shop"),
     errors.NotADltPipelineError("str"),
+    errors.NotADltPipelineError("str", "pipeline"),
+    errors.FactoryParameterError("shop", "asks for a partition", "Give the assets partitions"),
+    errors.UnknownSourceError("shop", "it needs 'token'"),
+    errors.SnapshotError("shop.json", "is not there", "Write it"),
     errors.UnannotatedParameterError("load", ["dlt_resource"]),
     errors.GroupNameConflictError("shop", "p", ["a"]),
     errors.DuplicateAssetKeyError("a", ["x", "y"]),

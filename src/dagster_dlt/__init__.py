@@ -10,7 +10,9 @@ from dagster_dlt.dlt_event_iterator import DltEventIterator, DltEventType
 from dagster_dlt.errors import DagsterDltError
 from dagster_dlt.loading.plan import RunOptions
 from dagster_dlt.resource import DagsterDltResource
+from dagster_dlt.resource_spec import DltResourceSpec
 from dagster_dlt.run_config import DltLimit, DltRunConfig, DltWindow, DltWorkers
+from dagster_dlt.snapshot import DltSourceSnapshot
 from dagster_dlt.translator import (
     DagsterDltTranslator,
     DagsterDltTranslatorSettings,
@@ -29,8 +31,10 @@ __all__ = [
     "DltLimit",
     "DltLoadCollectionComponent",
     "DltLoadSpecModel",
+    "DltResourceSpec",
     "DltResourceTranslatorData",
     "DltRunConfig",
+    "DltSourceSnapshot",
     "DltWindow",
     "DltWorkers",
     "ResourceAttributes",

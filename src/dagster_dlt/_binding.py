@@ -16,7 +16,9 @@ from dlt.extract import DltSource
 from dlt.pipeline.pipeline import Pipeline
 
 from dagster_dlt import _dagster, _dlt
+from dagster_dlt._factories import RunContext
 from dagster_dlt._facts import DeclaredWindow
+from dagster_dlt._origins import Origin, built_source, pipeline_origin
 from dagster_dlt.constants import (
     META_KEY_PIPELINE,
     META_KEY_RESOURCE,
@@ -32,8 +34,6 @@ from dagster_dlt.errors import (
 from dagster_dlt.translator import DagsterDltTranslator, DltResourceTranslatorData
 
 T = TypeVar("T")
-
-RunContext = dg.AssetExecutionContext | dg.OpExecutionContext
 
 
 class LiveText(str, Generic[T]):
@@ -60,17 +60,22 @@ class LiveText(str, Generic[T]):
 
 
 def binding_metadata(
-    source: DltSource, pipeline: Pipeline, translator: DagsterDltTranslator, resource: str
+    source: Origin[DltSource], pipeline: Origin[Pipeline], translator: DagsterDltTranslator
 ) -> dict[str, str]:
     """Return the metadata by which a run finds what stands behind an asset."""
-    target = "/".join(filter(None, [_dlt.destination_name(pipeline), pipeline.dataset_name]))
-    route = f"{pipeline.pipeline_name} → {target}" if target else pipeline.pipeline_name
     return {
         META_KEY_SOURCE: LiveText(source.name, source),
-        META_KEY_PIPELINE: LiveText(route, pipeline),
+        META_KEY_PIPELINE: LiveText(_route(pipeline), pipeline),
         META_KEY_TRANSLATOR: LiveText(type(translator).__name__, translator),
-        META_KEY_RESOURCE: resource,
     }
+
+
+def _route(origin: Origin[Pipeline]) -> str:
+    pipeline = origin.known
+    if pipeline is None:
+        return f"{origin.name}()"
+    target = "/".join(filter(None, [_dlt.destination_name(pipeline), pipeline.dataset_name]))
+    return f"{pipeline.pipeline_name} → {target}" if target else pipeline.pipeline_name
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,45 +108,53 @@ class Binding:
     def of(
         cls,
         context: RunContext,
-        source: DltSource | None = None,
-        pipeline: Pipeline | None = None,
+        source: object = None,
+        pipeline: object = None,
         translator: DagsterDltTranslator | None = None,
     ) -> "Binding":
-        """Find what stands behind the op of `context`; what is given here wins.
+        """Find what stands behind the op of `context`, and build it; what is given here wins.
 
         Raises:
             UnboundRunError: there is no source and pipeline, or no asset to report to.
             ResourceNotInSourceError: the source lacks a resource whose asset is selected.
         """
-        own = _own_specs(op_context(context))
+        given_source = None if source is None else built_source(source)
+        given_pipeline = None if pipeline is None else pipeline_origin(pipeline)
+        own = _own_specs(_dagster.op_context(context))
         if not own:
-            return _of_op(context, source, pipeline, translator)
+            return _of_op(context, given_source, given_pipeline, translator)
         name = context.op_def.name
-        bound = _of_source(_bound(own), source, name)
-        source = source or _carried(bound, META_KEY_SOURCE, DltSource)
-        pipeline = pipeline or _carried(bound, META_KEY_PIPELINE, Pipeline)
+        new_source = given_source.built(context) if given_source else None
+        bound = _of_source(_bound(own), new_source, name)
+        of_source = given_source or _carried_origin(bound, META_KEY_SOURCE)
+        of_pipeline = given_pipeline or _carried_origin(bound, META_KEY_PIPELINE)
         translator = (
-            translator
-            or _carried(bound, META_KEY_TRANSLATOR, DagsterDltTranslator)
-            or DagsterDltTranslator()
-        )
-        if source is None or pipeline is None:
+            translator or _carried(bound, META_KEY_TRANSLATOR, DagsterDltTranslator)
+        ) or DagsterDltTranslator()
+        if of_source is None or of_pipeline is None:
             raise UnboundRunError(
                 name,
                 "has no dlt source and pipeline",
                 "Define the assets with @dlt_assets, or pass dlt_source= and dlt_pipeline=",
             )
+        loaded = of_pipeline.built(context)
+        selected = _dagster.op_context(context).selected_asset_keys
+        if bound and of_source.known and not any(spec.key in selected for spec in bound):
+            # Only asset checks are selected: nothing is loaded, and so nothing is built.
+            return cls(of_source.known, loaded, translator, {})
+        from_ = new_source or of_source.built(context)
         specs = (
             {str(spec.metadata[META_KEY_RESOURCE]): spec for spec in bound}
             if bound
-            else _matching(own, source, pipeline, translator, name)
+            else _matching(own, from_, loaded, translator, name)
         )
-        selected = op_context(context).selected_asset_keys
+        _tell_of_unknown(context, of_source, from_, specs)
         specs = {resource: spec for resource, spec in specs.items() if spec.key in selected}
-        missing = specs.keys() - source.resources.keys()
+        missing = sorted(specs.keys() - from_.resources.keys())
         if missing:
-            raise ResourceNotInSourceError(source.name, sorted(missing), list(source.resources))
-        return cls(source, pipeline, translator, specs)
+            known = list(from_.resources)
+            raise ResourceNotInSourceError(from_.name, missing, known, of_source.remedy)
+        return cls(from_, loaded, translator, specs)
 
     def narrowed(self, resources: Sequence[str]) -> "Binding":
         """Return what is left when only some of the resources are loaded.
@@ -154,13 +167,6 @@ class Binding:
                 raise ResourceNotSelectedError(self.source.name, name, list(self.specs))
         specs = {name: spec for name, spec in self.specs.items() if name in resources}
         return replace(self, specs=specs)
-
-
-def op_context(context: RunContext) -> dg.OpExecutionContext:
-    """Return the op's side of `context`, which knows whether there are assets at all."""
-    if isinstance(context, dg.AssetExecutionContext):
-        return context.op_execution_context
-    return context
 
 
 def check_context(context: object) -> None:
@@ -187,19 +193,37 @@ def _own_specs(op: dg.OpExecutionContext) -> list[dg.AssetSpec]:
     return [spec for spec in specs if spec.key in outputs]
 
 
+def _tell_of_unknown(
+    context: RunContext,
+    origin: Origin[DltSource],
+    source: DltSource,
+    specs: Mapping[str, dg.AssetSpec],
+) -> None:
+    """Tell of resources that a source has by now, and that the definitions know nothing of."""
+    new = [name for name in _dlt.selected_resources(source) if name not in specs]
+    if origin.remedy and new:
+        context.log.warning(
+            "Source %r has resources that are no assets, and are not loaded: %s. %s.",
+            source.name,
+            ", ".join(new),
+            origin.remedy,
+        )
+
+
 def _of_op(
     context: RunContext,
-    source: DltSource | None,
-    pipeline: Pipeline | None,
+    source_origin: Origin[DltSource] | None,
+    pipeline_origin: Origin[Pipeline] | None,
     translator: DagsterDltTranslator | None,
 ) -> Binding:
-    if source is None or pipeline is None:
+    if source_origin is None or pipeline_origin is None:
         raise UnboundRunError(
             context.op_def.name,
             "is called in an op, which has no dlt source and pipeline of its own",
             "Pass dlt_source= and dlt_pipeline=",
         )
     translator = translator or DagsterDltTranslator()
+    source, pipeline = source_origin.built(context), pipeline_origin.built(context)
     specs = specs_by_resource(source, pipeline, translator)
     return Binding(source, pipeline, translator, specs, in_op=True)
 
@@ -230,6 +254,10 @@ def _carried(specs: Iterable[dg.AssetSpec], key: str, kind: type[T]) -> T | None
         if isinstance(text, LiveText) and isinstance(text.live, kind):
             return text.live
     return None
+
+
+def _carried_origin(specs: Iterable[dg.AssetSpec], key: str) -> Origin[Any] | None:
+    return _carried(specs, key, Origin)
 
 
 def _matching(
@@ -266,11 +294,11 @@ def _matching(
 
 
 def specs_by_resource(
-    source: DltSource, pipeline: Pipeline, translator: DagsterDltTranslator
+    source: DltSource, pipeline: Pipeline | None, translator: DagsterDltTranslator
 ) -> dict[str, dg.AssetSpec]:
     """Ask the translator for the spec of each selected resource, in their order."""
     # Asked once: it takes milliseconds, which add up over a thousand resources.
-    location = _dlt.location_of(pipeline)
+    location = _dlt.location_of(pipeline) if pipeline else None
     return {
         name: translator.get_asset_spec(
             DltResourceTranslatorData(resource, pipeline, source=source, location=location)

@@ -1,5 +1,6 @@
 """Every private Dagster name we use, each with its reason; the only file that may."""
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -39,6 +40,15 @@ def register_library(name: str, version: str) -> None:
     Without the flag Dagster would warn at every import that our version is not its own.
     """
     DagsterLibraryRegistry.register(name, version, is_dagster_package=False)
+
+
+def op_context(
+    context: dg.AssetExecutionContext | dg.OpExecutionContext,
+) -> dg.OpExecutionContext:
+    """Return the op's side of `context`, which knows whether there are assets at all."""
+    if isinstance(context, dg.AssetExecutionContext):
+        return context.op_execution_context
+    return context
 
 
 def retry_number(context: dg.OpExecutionContext) -> int:
@@ -171,6 +181,19 @@ def set_in_code(
         for name, value in values.items()
         if name not in names
     }
+
+
+def known_of_partition(context: dg.OpExecutionContext, name: str) -> object | None:
+    """Return `partition_key` or `partition_time_window` of the run; None where it has none."""
+    if name == "partition_key":
+        return single_partition_of(context)
+    window = window_of(context)
+    return dg.TimeWindow(window.start, window.end) if window else None
+
+
+def is_in_development() -> bool:
+    """Tell whether `dagster dev` or `dg dev` is loading the definitions, as Dagster's own do."""
+    return bool(os.environ.get("DAGSTER_IS_DEV_CLI"))
 
 
 def step_key(context: dg.OpExecutionContext) -> str:

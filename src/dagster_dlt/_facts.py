@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from datetime import datetime
-from typing import Literal
+from typing import ClassVar, Literal
 
 #: How the values of a cursor tell time: as a time with or without a zone, as a day, as a text in
 #: ISO 8601, or as a number that counts from 1970 on.
@@ -116,6 +116,50 @@ class Cursor:
     #: It is moved by each load and kept in the pipeline's state. One that has an end, or that is
     #: not to be bounded from outside, the user bounds.
     is_live: bool
+
+
+#: How values of a cursor are written, as far as its code says.
+CursorValue = Literal["datetime", "local_datetime", "date", "text", "integer", "number", "unknown"]
+
+
+@dataclass(frozen=True)
+class KnownCursor:
+    """What definitions need to know of a cursor."""
+
+    #: For pydantic, which reads it from snapshots.
+    __pydantic_config__: ClassVar = {"extra": "forbid"}
+
+    path: str | None = None
+    value: CursorValue = "unknown"
+    is_descending: bool = False
+    is_live: bool = True
+
+
+@dataclass(frozen=True)
+class KnownResource:
+    """What definitions need to know of a resource that is not built yet."""
+
+    #: For pydantic, which reads it from snapshots.
+    __pydantic_config__: ClassVar = {"extra": "forbid"}
+
+    name: str
+    #: None where it is the resource's own name.
+    table_name: str | None = None
+    #: Each row decides which table it goes into.
+    is_dynamic: bool = False
+    description: str | None = None
+    #: Name of the resource that feeds it, if it is a transformer.
+    parent: str | None = None
+    write_disposition: str | Mapping[str, object] | None = None
+    primary_key: tuple[str, ...] = ()
+    merge_key: tuple[str, ...] = ()
+    #: Hints by column, as dlt has them.
+    columns: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
+    cursor: KnownCursor | None = None
+    #: The places it reads, as dlt notes them.
+    inputs: tuple[Mapping[str, object], ...] = ()
+    #: Further hints of the table.
+    table_hints: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

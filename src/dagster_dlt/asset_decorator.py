@@ -5,8 +5,11 @@ import warnings
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from functools import wraps
 from hashlib import sha256
-from inspect import getsource, signature
+from inspect import Parameter, getsource, isfunction, signature, unwrap
+from itertools import chain
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -15,9 +18,17 @@ from dlt.pipeline.pipeline import Pipeline
 
 from dagster_dlt import _dagster, _dlt
 from dagster_dlt._binding import binding_metadata, declared_windows, specs_by_resource
-from dagster_dlt.constants import DAGSTER_CODE_REFERENCES, DAGSTER_TABLE_NAME, META_KEY_TABLE
+from dagster_dlt._factories import AnyPipeline, AnySource, Factory, config_of, two_configs
+from dagster_dlt._origins import Declared, Origin, pipeline_origin, source_origin
+from dagster_dlt.constants import (
+    DAGSTER_CODE_REFERENCES,
+    DAGSTER_TABLE_NAME,
+    META_KEY_RESOURCE,
+    META_KEY_TABLE,
+)
 from dagster_dlt.errors import (
     DuplicateAssetKeyError,
+    FactoryParameterError,
     GroupNameConflictError,
     InvalidAssetKeyError,
     PartitionWarning,
@@ -26,13 +37,16 @@ from dagster_dlt.errors import (
     listed,
 )
 from dagster_dlt.loading.partitions import findings
+from dagster_dlt.snapshot import DltSourceSnapshot
 from dagster_dlt.translator import DagsterDltTranslator
 
 
 def dlt_assets(
     *,
-    dlt_source: _dlt.AnySource,
-    dlt_pipeline: Pipeline,
+    dlt_source: AnySource,
+    dlt_pipeline: AnyPipeline,
+    resources: Declared | None = None,
+    snapshot: DltSourceSnapshot | str | Path | None = None,
     name: str | None = None,
     group_name: str | None = None,
     dagster_dlt_translator: DagsterDltTranslator | None = None,
@@ -51,9 +65,16 @@ def dlt_assets(
     """Define the resources of a dlt source as assets that one function loads.
 
     Args:
-        dlt_source: The source: each selected resource becomes an asset. A function decorated
-            with `@dlt.source` that needs no arguments may be given uncalled.
-        dlt_pipeline: The pipeline that says where the data goes.
+        dlt_source: The source: each selected resource becomes an asset. Or a function that
+            returns it, decorated with `@dlt.source` or not: each run calls it, with what its
+            parameters ask for, see `docs/guides/sources.md`. What its source has is then known
+            from `resources` or `snapshot`; without either it is called once more, here.
+        dlt_pipeline: The pipeline that says where the data goes, or a function that returns it.
+            Of `functools.partial(dlt.pipeline, "shop", ...)`, which is not called here, name,
+            destination and dataset are known; of other functions nothing is.
+        resources: The resources of a source that is built when it runs, by name or with what is
+            known of them. Of a source that is given, the ones to take.
+        snapshot: File with what a source has that is built when it runs, or its path.
         name: Name of the op, by default the function's.
         group_name: Group of all assets.
         dagster_dlt_translator: Decides how a resource appears as an asset.
@@ -97,18 +118,30 @@ def dlt_assets(
         ... def shop_assets(context: dg.AssetExecutionContext, dlt_resource: DagsterDltResource):
         ...     yield from dlt_resource.run(context=context)
     """
-    source, pipeline = _dlt.as_source(dlt_source), _dlt.as_pipeline(dlt_pipeline)
-    specs = build_dlt_asset_specs(source, pipeline, dagster_dlt_translator)
+    source = source_origin(dlt_source, resources, snapshot)
+    pipeline = pipeline_origin(dlt_pipeline)
+    specs = _specs(source, pipeline, dagster_dlt_translator or DagsterDltTranslator())
+    factories = [each.factory for each in (source, pipeline) if each.factory]
     if partitions_def is not None:
         _warn_of_partitions(source, partitions_def, dagster_dlt_translator)
+    else:
+        _refuse_partition_parameters(factories)
     if group_name:
         grouped = [spec.key.to_user_string() for spec in specs if spec.group_name]
         if grouped:
-            raise GroupNameConflictError(source.name, pipeline.pipeline_name, grouped)
+            raise GroupNameConflictError(source.name, pipeline.name, grouped)
     if code_version is not None:
-        specs = _with_code_versions(specs, source, code_version)
+        specs = _with_code_versions(specs, _known(source), code_version)
     if backfill_policy is None and isinstance(partitions_def, dg.TimeWindowPartitionsDefinition):
-        backfill_policy = dg.BackfillPolicy.single_run()
+        # A source that is built for one partition cannot be built for a range.
+        one_each = any("partition_key" in factory.by_name for factory in factories)
+        backfill_policy = None if one_each else dg.BackfillPolicy.single_run()
+    if required_resource_keys is not None:
+        # Dagster takes resources by keys or by parameters of the function, not by both.
+        required_resource_keys = {
+            *required_resource_keys,
+            *chain(*(factory.dagster_resources for factory in factories)),
+        }
     define = dg.multi_asset(
         name=name,
         group_name=group_name,
@@ -125,20 +158,26 @@ def dlt_assets(
         resource_defs=resource_defs,
         config_schema=config_schema,
     )
-    return lambda function: _defined(define, function)
+    by_key = required_resource_keys is not None
+    return lambda function: _defined(define, _asking_for(function, factories, by_key=by_key))
 
 
 def build_dlt_asset_specs(
-    dlt_source: _dlt.AnySource,
-    dlt_pipeline: Pipeline,
+    dlt_source: AnySource,
+    dlt_pipeline: AnyPipeline,
     dagster_dlt_translator: DagsterDltTranslator | None = None,
+    *,
+    resources: Declared | None = None,
+    snapshot: DltSourceSnapshot | str | Path | None = None,
 ) -> Sequence[dg.AssetSpec]:
     """Return one asset spec for each selected resource of a dlt source.
 
     Args:
-        dlt_source: The source.
-        dlt_pipeline: The pipeline that will load it.
+        dlt_source: The source, or a function that builds it, as for `@dlt_assets`.
+        dlt_pipeline: The pipeline that will load it, or a function that builds it.
         dagster_dlt_translator: Decides how a resource appears as an asset.
+        resources: The resources, as for `@dlt_assets`.
+        snapshot: File with what the source has, as for `@dlt_assets`.
 
     Returns:
         The specs, in the order of the resources. Their metadata hold source, pipeline and
@@ -157,23 +196,9 @@ def build_dlt_asset_specs(
         >>> [spec.key.to_user_string() for spec in build_dlt_asset_specs(shop(), pipeline)]
         ['dlt_shop_orders']
     """
-    source, pipeline = _dlt.as_source(dlt_source), _dlt.as_pipeline(dlt_pipeline)
+    source = source_origin(dlt_source, resources, snapshot)
     translator = dagster_dlt_translator or DagsterDltTranslator()
-    resources = _dlt.selected_resources(source)
-    for configured in translator.settings.resources:
-        if configured not in source.resources:
-            raise UnknownResourceError(source.name, configured, list(source.resources))
-    specs = specs_by_resource(source, pipeline, translator)
-    _check_keys(specs)
-    return [
-        spec.merge_attributes(
-            metadata={
-                **_code_references(resources[name], spec),
-                **binding_metadata(source, pipeline, translator, name),
-            }
-        )
-        for name, spec in _one_table_name_each(specs).items()
-    ]
+    return _specs(source, pipeline_origin(dlt_pipeline), translator)
 
 
 def source_code_version(resource: DltResource) -> str | None:
@@ -201,6 +226,75 @@ def source_code_version(resource: DltResource) -> str | None:
         return None
 
 
+def _specs(
+    source: Origin[DltSource], pipeline: Origin[Pipeline], translator: DagsterDltTranslator
+) -> list[dg.AssetSpec]:
+    known = _known(source)
+    by_name = _dlt.selected_resources(known)
+    for configured in translator.settings.resources:
+        if configured not in known.resources:
+            raise UnknownResourceError(known.name, configured, list(known.resources))
+    specs = specs_by_resource(known, pipeline.known, translator)
+    _check_keys(specs)
+    bound = binding_metadata(source, pipeline, translator)
+    return [
+        spec.merge_attributes(
+            metadata={
+                **_code_references(by_name[name], spec, source.factory),
+                **bound,
+                META_KEY_RESOURCE: name,
+            }
+        )
+        for name, spec in _one_table_name_each(specs).items()
+    ]
+
+
+def _known(source: Origin[DltSource]) -> DltSource:
+    assert source.known is not None, "definitions know the resources of their source"  # noqa: S101
+    return source.known
+
+
+def _refuse_partition_parameters(factories: Sequence[Factory[Any]]) -> None:
+    for factory in factories:
+        if factory.needs_a_partition:
+            names = listed(factory.needs_a_partition)
+            problem = f"asks for {names}, and the assets have no partitions"
+            remedy = "Give them a partitions_def, or the parameter a default"
+            raise FactoryParameterError(factory.name, problem, remedy)
+
+
+def _asking_for(
+    function: Callable[..., Any], factories: Sequence[Factory[Any]], *, by_key: bool
+) -> Callable[..., Any]:
+    """Return the function with the parameters of factories that Dagster has to know of."""
+    own = signature(function)
+    wanted: dict[str, Any] = {}
+    for factory in factories:
+        if not by_key:
+            wanted |= factory.dagster_resources
+    config = config_of(factories)
+    taken = Factory(function, Pipeline).configs.get("config")
+    if config and "config" in own.parameters and not (taken and issubclass(taken, config)):
+        other = getattr(taken, "__name__", "its argument config")
+        raise two_configs(factories[0].name, f"{config.__name__} and {other}")
+    if config:
+        wanted["config"] = config
+    added = {name: each for name, each in wanted.items() if name not in own.parameters}
+    if not added:
+        return function
+
+    @wraps(function)
+    def asking(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - passed on as it is
+        return function(*args, **{name: kwargs[name] for name in kwargs if name not in added})
+
+    asked = [
+        Parameter(name, Parameter.KEYWORD_ONLY, annotation=each) for name, each in added.items()
+    ]
+    vars(asking)["__signature__"] = own.replace(parameters=[*own.parameters.values(), *asked])
+    asking.__annotations__ = {**function.__annotations__, **added}
+    return asking
+
+
 def _defined(
     define: Callable[[Callable[..., Any]], dg.AssetsDefinition], function: Callable[..., Any]
 ) -> dg.AssetsDefinition:
@@ -218,11 +312,14 @@ def _defined(
 
 
 def _warn_of_partitions(
-    source: DltSource,
+    origin: Origin[DltSource],
     partitions_def: dg.PartitionsDefinition[str],
     translator: DagsterDltTranslator | None,
 ) -> None:
     """Tell what will go wrong with the partitions, while nobody waits for them yet."""
+    if not origin.is_complete:
+        return  # what is declared does not say which resources have cursors
+    source = _known(origin)
     by_time = _dagster.is_by_time(partitions_def)
     declared = declared_windows(source, translator or DagsterDltTranslator())
     found = findings(source, declared, by_time=by_time)
@@ -279,8 +376,13 @@ def _one_table_name_each(specs: Mapping[str, dg.AssetSpec]) -> dict[str, dg.Asse
     return result
 
 
-def _code_references(resource: DltResource, spec: dg.AssetSpec) -> dict[str, Any]:
+def _code_references(
+    resource: DltResource, spec: dg.AssetSpec, factory: Factory[DltSource] | None
+) -> dict[str, Any]:
     function = _dlt.function_of(resource)
+    if function is None and factory:
+        inner = unwrap(factory.inner)
+        function = inner if isfunction(inner) else None
     if function is None or DAGSTER_CODE_REFERENCES in spec.metadata:
         return {}
     code = function.__code__

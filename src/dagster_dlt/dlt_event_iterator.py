@@ -9,7 +9,7 @@ from dlt.pipeline.pipeline import Pipeline
 from typing_extensions import Self, TypeVar
 
 from dagster_dlt import _dagster, metadata
-from dagster_dlt._binding import RunContext, op_context
+from dagster_dlt._factories import RunContext
 from dagster_dlt._facts import ResourceFacts, Window
 from dagster_dlt._redaction import redacted
 from dagster_dlt.constants import DAGSTER_PARTITION_ROW_COUNT, DAGSTER_ROW_COUNT
@@ -58,7 +58,7 @@ class DltEventIterator(Iterator[T], Generic[T]):
         self._pipeline = dlt_pipeline
         self._loaded = loaded if loaded is not None else {}
         self._executed = executed
-        self._delivered = _deliver(events, op_context(context))
+        self._delivered = _deliver(events, _dagster.op_context(context))
 
     @property  # type: ignore[misc]  # that of `object` can be set
     def __class__(self) -> type:
@@ -121,7 +121,7 @@ class DltEventIterator(Iterator[T], Generic[T]):
             self.close()
 
     def _row_count(self, event: DltEventType, resources: Sequence[ResourceFacts]) -> dict[str, int]:
-        context = op_context(self._context)
+        context = _dagster.op_context(self._context)
         if context.has_partition_key:
             rows = metadata.plain((event.metadata or {}).get("rows_loaded"))
             return {} if rows is None else {DAGSTER_PARTITION_ROW_COUNT: rows}
@@ -145,7 +145,7 @@ class DltEventIterator(Iterator[T], Generic[T]):
         """Have Dagster put a count on the event that it makes for each partition of a range."""
         if not isinstance(self._context, dg.AssetExecutionContext):
             return
-        windows = _dagster.windows_by_partition(op_context(self._context))
+        windows = _dagster.windows_by_partition(_dagster.op_context(self._context))
         counts = [_fetch_window_counts(self.pipeline, each, windows) for each in resources]
         for partition in windows:
             known = [count[partition] for count in counts if partition in count]

@@ -5,6 +5,9 @@
     │   ├── NotADltSourceError            an object that is no dlt source
     │   ├── SourceNotCalledError          a source function that needs arguments
     │   ├── NotADltPipelineError          an object that is no dlt pipeline
+    │   ├── FactoryParameterError         a function that asks for what it cannot get
+    │   ├── UnknownSourceError            a function whose resources nobody knows
+    │   ├── SnapshotError                 a snapshot that is missing, or cannot be used
     │   ├── UnannotatedParameterError     a body whose parameter has no annotation
     │   ├── GroupNameConflictError        group_name= against a spec's own group
     │   ├── DuplicateAssetKeyError        two resources under one asset key
@@ -41,6 +44,7 @@
         ├── RefusedError                  a change that would not be safe
         └── DestinationFailedError        a destination that does not answer
 
+    SnapshotWarning                       a snapshot that is out of date, or was edited
     PartitionWarning                      definitions whose partitions will not be what they seem
 
 Errors keep what they are about as attributes, build their text from it, and survive pickling,
@@ -69,6 +73,10 @@ def listed(words: Iterable[str]) -> str:
     return ", ".join(repr(word) for word in sorted(words)) or "none"
 
 
+class SnapshotWarning(UserWarning):
+    """A snapshot of a source may not tell what the source has by now."""
+
+
 class PartitionWarning(UserWarning):
     """Assets are partitioned, and what dlt knows of their resources says that it will not work."""
 
@@ -84,9 +92,10 @@ class DefinitionError(DagsterDltError):
 class NotADltSourceError(DefinitionError):
     """An object was given as a dlt source that is none."""
 
-    def __init__(self, type_name: str) -> None:
+    def __init__(self, type_name: str, function: str | None = None) -> None:
         self.type_name = type_name
-        super().__init__(type_name)
+        self.function = function
+        super().__init__(type_name, function)
 
     def __str__(self) -> str:
         hint = (
@@ -94,6 +103,11 @@ class NotADltSourceError(DefinitionError):
             if self.type_name in {"DltResource", "list", "tuple", "generator"}
             else ""
         )
+        if self.function:
+            return (
+                f"{self.function!r}, given as dlt_source, returned a {self.type_name!r}, not a dlt "
+                f"source. Return what a function decorated with @dlt.source returns.{hint}"
+            )
         return (
             f"dlt_source is a {self.type_name!r}, not a dlt source. "
             f"Pass what a function decorated with @dlt.source returns.{hint}"
@@ -112,22 +126,72 @@ class SourceNotCalledError(DefinitionError):
         arguments = ", ".join(f"{name}=..." for name in self.missing)
         return (
             f"dlt_source is the source function {self.source_name!r} itself, and it cannot be "
-            f"called without {listed(self.missing)}. Call it: {self.source_name}({arguments})."
+            f"called without {listed(self.missing)}, which neither Dagster nor dlt knows. Call it: "
+            f"{self.source_name}({arguments}), or give them to it with functools.partial."
         )
 
 
 class NotADltPipelineError(DefinitionError):
-    """An object was given as a dlt pipeline that is none."""
+    """An object was given as a dlt pipeline, or returned by a function for one, that is none."""
 
-    def __init__(self, type_name: str) -> None:
+    def __init__(self, type_name: str, function: str | None = None) -> None:
         self.type_name = type_name
-        super().__init__(type_name)
+        self.function = function
+        super().__init__(type_name, function)
+
+    def __str__(self) -> str:
+        if self.function:
+            return (
+                f"{self.function!r}, given as dlt_pipeline, returned a {self.type_name!r}, not a "
+                "dlt pipeline. Return what dlt.pipeline(...) returns."
+            )
+        return (
+            f"dlt_pipeline is a {self.type_name!r}, not a dlt pipeline. "
+            "Pass what dlt.pipeline(...) returns, or a function that returns it."
+        )
+
+
+class FactoryParameterError(DefinitionError, DagsterInvalidDefinitionError):
+    """A function that builds a source or a pipeline asks for what it cannot get."""
+
+    def __init__(self, function: str, problem: str, remedy: str) -> None:
+        self.function = function
+        self.problem = problem
+        self.remedy = remedy
+        super().__init__(function, problem, remedy)
+
+    def __str__(self) -> str:
+        return f"Function {self.function!r} {self.problem}. {self.remedy}."
+
+
+class UnknownSourceError(DefinitionError):
+    """Which resources a function's source has is not known before it is called."""
+
+    def __init__(self, function: str, problem: str) -> None:
+        self.function = function
+        self.problem = problem
+        super().__init__(function, problem)
 
     def __str__(self) -> str:
         return (
-            f"dlt_pipeline is a {self.type_name!r}, not a dlt pipeline. "
-            "Pass what dlt.pipeline(...) returns."
+            f"Which resources the source of {self.function!r} has is not known: {self.problem}. "
+            "Say it in one of three ways: declare them with resources=['orders', ...]; give it a "
+            "snapshot=DltSourceSnapshot(...), which `dagster-dlt snapshots refresh` writes; or "
+            "call the function, and pass the source that it returns."
         )
+
+
+class SnapshotError(DefinitionError):
+    """A snapshot of a source is missing, or cannot be used."""
+
+    def __init__(self, path: str, problem: str, remedy: str) -> None:
+        self.path = path
+        self.problem = problem
+        self.remedy = remedy
+        super().__init__(path, problem, remedy)
+
+    def __str__(self) -> str:
+        return f"Snapshot {self.path!r} {self.problem}. {self.remedy}."
 
 
 class UnannotatedParameterError(DefinitionError, DagsterInvalidDefinitionError):
@@ -241,18 +305,25 @@ class InvalidResourceAttributeError(DefinitionError):
 
 
 class UnknownResourceError(DefinitionError):
-    """Translator settings name a resource that the source does not have."""
+    """Translator settings, or a selection, name a resource that the source does not have."""
 
-    def __init__(self, source_name: str, resource: str, known: Sequence[str]) -> None:
+    def __init__(
+        self,
+        source_name: str,
+        resource: str,
+        known: Sequence[str],
+        named_in: str = "the translator's settings",
+    ) -> None:
         self.source_name = source_name
         self.resource = resource
         self.known = tuple(known)
-        super().__init__(source_name, resource, self.known)
+        self.named_in = named_in
+        super().__init__(source_name, resource, self.known, named_in)
 
     def __str__(self) -> str:
         return (
-            f"The translator's settings name resource {self.resource!r}, which source "
-            f"{self.source_name!r} does not have.{nearest(self.resource, self.known)} "
+            f"Resource {self.resource!r}, named in {self.named_in}, is none of source "
+            f"{self.source_name!r}.{nearest(self.resource, self.known)} "
             f"It has {listed(self.known)}."
         )
 
@@ -343,17 +414,26 @@ class UnboundRunError(RunError):
 class ResourceNotInSourceError(RunError):
     """The source given at run time lacks a resource whose asset was selected."""
 
-    def __init__(self, source_name: str, missing: Sequence[str], known: Sequence[str]) -> None:
+    def __init__(
+        self,
+        source_name: str,
+        missing: Sequence[str],
+        known: Sequence[str],
+        remedy: str | None = None,
+    ) -> None:
         self.source_name = source_name
         self.missing = tuple(missing)
         self.known = tuple(known)
-        super().__init__(source_name, self.missing, self.known)
+        self.remedy = remedy
+        super().__init__(source_name, self.missing, self.known, remedy)
 
     def __str__(self) -> str:
+        remedy = self.remedy or (
+            "Return these resources from the source, or take their assets out of the selection"
+        )
         return (
-            f"Source {self.source_name!r} given to run() lacks {listed(self.missing)}, whose "
-            f"assets are selected; it has {listed(self.known)}. Return these resources from the "
-            "source, or take their assets out of the selection."
+            f"Source {self.source_name!r}, as the run has it, lacks {listed(self.missing)}, whose "
+            f"assets are selected; it has {listed(self.known)}. {remedy}."
         )
 
 

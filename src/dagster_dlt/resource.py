@@ -15,8 +15,9 @@ from pydantic import Field, PositiveInt
 from typing_extensions import Unpack, override
 
 from dagster_dlt import _dagster, _dlt, metadata
-from dagster_dlt._binding import Binding, RunContext, check_context, op_context
+from dagster_dlt._binding import Binding, check_context
 from dagster_dlt._calls import Call
+from dagster_dlt._factories import AnyPipeline, AnySource, RunContext
 from dagster_dlt._facts import ResourceFacts
 from dagster_dlt._redaction import RedactedLog, redacted, redacted_error, shielded
 from dagster_dlt.constants import (
@@ -95,8 +96,8 @@ class DagsterDltResource(dg.ConfigurableResource[Any], DltRunConfig):
     def run(
         self,
         context: RunContext,
-        dlt_source: _dlt.AnySource | None = None,
-        dlt_pipeline: Pipeline | None = None,
+        dlt_source: AnySource | None = None,
+        dlt_pipeline: AnyPipeline | None = None,
         dagster_dlt_translator: DagsterDltTranslator | None = None,
         config: DltRunConfig | None = None,
         **options: Unpack[RunOptions],
@@ -117,9 +118,10 @@ class DagsterDltResource(dg.ConfigurableResource[Any], DltRunConfig):
         Args:
             context: Context of the asset or the op.
             dlt_source: Source to load instead of the definition's, for example one built for
-                the partition. Required where the definition has none.
-            dlt_pipeline: Pipeline to load with instead of the definition's. Required where the
-                definition has none.
+                the partition, or a function that builds one. Required where the definition has
+                none.
+            dlt_pipeline: Pipeline to load with instead of the definition's, or a function that
+                builds one. Required where the definition has none.
             dagster_dlt_translator: Translator to use instead of the definition's.
             config: What was chosen for this run. Found by itself where the function has an argument
                 `config` of this type. It wins over the resource's fields, and those over options.
@@ -144,18 +146,13 @@ class DagsterDltResource(dg.ConfigurableResource[Any], DltRunConfig):
         check_options(options)
 
         def begin() -> DltEventIterator:
-            binding = Binding.of(
-                context,
-                source=_dlt.as_source(dlt_source) if dlt_source is not None else None,
-                pipeline=_dlt.as_pipeline(dlt_pipeline) if dlt_pipeline is not None else None,
-                translator=dagster_dlt_translator,
-            )
+            binding = Binding.of(context, dlt_source, dlt_pipeline, dagster_dlt_translator)
             chosen = self._chosen(context, config)
             # Without assets only asset checks are selected, and nothing is loaded.
             wanted = chosen.resources if binding.specs else None
             narrowed = binding.narrowed(wanted) if wanted else binding
             kept = set() if chosen.dry_run else narrowed.resources.keys()
-            _refuse_gaps(op_context(context), binding.resources.keys() - kept, chosen)
+            _refuse_gaps(_dagster.op_context(context), binding.resources.keys() - kept, chosen)
             binding = narrowed
             execution = self._execution(context, binding, chosen, options)
             events = execution.events()
@@ -167,7 +164,7 @@ class DagsterDltResource(dg.ConfigurableResource[Any], DltRunConfig):
         return shielded(begin)
 
     def _chosen(self, context: RunContext, config: DltRunConfig | None) -> DltRunConfig:
-        values = _dagster.op_config(op_context(context), DltRunConfig)
+        values = _dagster.op_config(_dagster.op_context(context), DltRunConfig)
         found = [config] if config else [chosen_in(values)] if values else []
         return merged(*found, self)
 
@@ -177,7 +174,7 @@ class DagsterDltResource(dg.ConfigurableResource[Any], DltRunConfig):
         parking, directory = None, self.workspace_dir
         if directory and "://" in directory:
             parking, directory = Parking.at(directory), None
-        op = op_context(context)
+        op = _dagster.op_context(context)
         retry = _dagster.retry_number(op) > 0
         call = Call.of(op, binding.resources.keys())
         if call.number > 1:
@@ -285,7 +282,7 @@ class _Execution:
         if not self.plan.source.selected_resources:
             # Only asset checks are selected, or an earlier attempt has loaded everything.
             return
-        op = op_context(self.context)
+        op = _dagster.op_context(self.context)
         for report in stream(
             self._work,
             idle=QUIET,
@@ -363,7 +360,7 @@ class _DryRun(_Execution):
             self.context.log_event(
                 dg.AssetObservation(
                     asset_key=key,
-                    partition=_dagster.single_partition_of(op_context(self.context)),
+                    partition=_dagster.single_partition_of(_dagster.op_context(self.context)),
                     description="Dry run: nothing was loaded.",
                     metadata={META_KEY_DRY_RUN: {**found, "resources": sorted(names)}},
                 )

@@ -19,7 +19,10 @@ class Shouting(DagsterDltTranslator):
 def test_the_arguments_are_the_documented_ones():
     parameters = inspect.signature(build_dlt_asset_specs).parameters
 
-    assert list(parameters) == ["dlt_source", "dlt_pipeline", "dagster_dlt_translator"]
+    documented = ["dlt_source", "dlt_pipeline", "dagster_dlt_translator"]
+    assert list(parameters)[:3] == documented
+    # What is added cannot be given by position.
+    assert all(each.kind is each.KEYWORD_ONLY for each in list(parameters.values())[3:])
     assert parameters["dagster_dlt_translator"].default is None
 
 

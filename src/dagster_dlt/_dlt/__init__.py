@@ -71,6 +71,13 @@ from dagster_dlt._dlt.sources import (
     write_disposition_of,
 )
 from dagster_dlt._dlt.staged_files import keep_staged_files, remove_staged_files
+from dagster_dlt._dlt.stand_ins import (
+    class_of,
+    known_resources,
+    names_its_pipeline,
+    stand_in_pipeline,
+    stand_in_source,
+)
 from dagster_dlt._dlt.states import (
     add_tables,
     pack_state,
@@ -110,6 +117,7 @@ __all__ = [
     "can_be_resumed",
     "can_take_rows_back",
     "chains_of",
+    "class_of",
     "client_of",
     "client_with_table",
     "comes_from_outside",
@@ -140,6 +148,7 @@ __all__ = [
     "keep_notes",
     "keep_staged_files",
     "keeps_rows_by_load",
+    "known_resources",
     "knows_its_load",
     "label_of",
     "label_package",
@@ -147,6 +156,7 @@ __all__ = [
     "lineage",
     "load_facts",
     "location_of",
+    "names_its_pipeline",
     "no_source",
     "normalized_packages",
     "normalized_table_name",
@@ -169,6 +179,8 @@ __all__ = [
     "schema_paths",
     "selected_resources",
     "staging_dataset",
+    "stand_in_pipeline",
+    "stand_in_source",
     "state_before",
     "state_below",
     "state_in",

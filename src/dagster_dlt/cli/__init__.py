@@ -11,6 +11,7 @@ import click
 from dagster_dlt.cli.cursors import cursors_group
 from dagster_dlt.cli.loads import leases, loads
 from dagster_dlt.cli.packages import packages
+from dagster_dlt.cli.snapshots import snapshots
 from dagster_dlt.cli.where import PlainErrors, Where
 from dagster_dlt.version import __version__
 
@@ -69,5 +70,5 @@ def main(
     ctx.obj = Where(module, file, chosen, workspace_dir)
 
 
-for command in (packages, loads, leases, cursors_group):
+for command in (packages, loads, leases, cursors_group, snapshots):
     main.add_command(command)

@@ -15,6 +15,7 @@ from dlt.pipeline.pipeline import Pipeline
 
 from dagster_dlt import _dlt
 from dagster_dlt._binding import LiveText
+from dagster_dlt._origins import Origin
 from dagster_dlt.cli.secrets import without_secrets
 from dagster_dlt.constants import META_KEY_PIPELINE, META_KEY_SOURCE
 from dagster_dlt.errors import PipelineNotFoundError
@@ -193,11 +194,23 @@ def _in_assets(assets: dg.AssetsDefinition) -> Iterator[Bound]:
 
 def _in_spec(spec: dg.AssetSpec, step: str | None) -> Iterator[Bound]:
     pipeline, source = (
-        text.live if isinstance(text, LiveText) else None
-        for text in (spec.metadata.get(META_KEY_PIPELINE), spec.metadata.get(META_KEY_SOURCE))
+        _built(spec.metadata.get(key)) for key in (META_KEY_PIPELINE, META_KEY_SOURCE)
     )
     if isinstance(pipeline, Pipeline):
         yield Bound(pipeline, step, source if isinstance(source, DltSource) else None)
+
+
+def _built(text: object) -> object:
+    """Return what stands behind a text of a definition, if it can be built without a run."""
+    origin = text.live if isinstance(text, LiveText) else None
+    if not isinstance(origin, Origin):
+        return None
+    if origin.factory and origin.factory.needs_a_run:
+        return origin.known
+    try:
+        return origin.built()
+    except Exception:  # noqa: BLE001 - a function of the user's, which a command may do without
+        return origin.known
 
 
 def _workspace_dir(definitions: dg.Definitions) -> str | None:

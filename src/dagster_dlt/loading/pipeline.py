@@ -35,7 +35,7 @@ def fresh(given: Pipeline, options: RunOptions, room: Path) -> Pipeline:
         "progress": given.collector,
     }
     with _dlt.leaving_active_pipeline():
-        pipeline = dlt.pipeline(**like_given, _impl_cls=type(given))
+        pipeline = dlt.pipeline(**like_given, _impl_cls=_dlt.class_of(given))
     _dlt.keep_staged_files(pipeline)
     pipeline.config = given.config
     if not options.get("dataset_name"):
