@@ -11,7 +11,8 @@ import pytest
 from dlt.destinations.impl.filesystem.filesystem import DeltaLoadFilesystemJob
 
 from contents import Contents
-from places import load
+from dagster_dlt.loading.entry import Entry, Loader
+from places import load, retry, shop
 
 PARTITIONS = [f"2026-01-0{day}" for day in range(1, 6)]
 
@@ -145,3 +146,20 @@ def test_partitions_that_merge_the_same_row_of_a_delta_table_leave_one_with_its_
 
     orders = Contents.read(place.url, "raw").documents("orders")
     assert orders == [{"id": 0, "of": "b", "lines": [{"of": "b"}]}]
+
+
+@pytest.mark.parametrize("place", ["postgres"], indirect=True)
+def test_a_load_that_is_finished_leaves_the_staging_tables_of_others_alone(place):
+    with place.dying("before commit"):
+        load(place.pipeline(), shop(), run_id="killed")
+    # So that all of it is sent once more.
+    place.ledger().rows.take_back(*place.entries())
+    staged = "select id from raw_staging.accounts"
+    before = place.column(staged)
+    other = Entry("1.0", "shop", Loader("other", "load"), ("accounts",), staged=("accounts",))
+
+    with place.ledger().living(other):
+        retry(place.pipeline(), shop(), run_id="killed")
+
+        assert before
+        assert place.column(staged) == before

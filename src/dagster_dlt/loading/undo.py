@@ -10,7 +10,6 @@ they are.
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Final
 
-from dlt.common.destination.client import WithStagingDataset
 from dlt.destinations.job_client_impl import SqlJobClientBase
 
 from dagster_dlt import _dlt
@@ -196,8 +195,9 @@ def count(client: SqlJobClientBase, load_id: str, chains: Sequence[Chain]) -> di
 def clean(package: Package, chains: Sequence[Chain]) -> None:
     """Make the tables of `chains` what they were before the package was loaded into them.
 
-    Rows it added are deleted, tables that it replaces are emptied, and so are staging tables. What
-    a merge with a key has written stays: the merge is applied again.
+    Rows it added are deleted, and tables that it replaces are emptied. What a merge with a key has
+    written stays: the merge is applied again. Staging tables are left alone, which another load may
+    be using: dlt empties those of a load when it begins.
     """
     client = _dlt.client_of(package.pipeline, package.schema)
     if not isinstance(client, SqlJobClientBase):
@@ -212,14 +212,7 @@ def clean(package: Package, chains: Sequence[Chain]) -> None:
         undo(client, package.load_id, added)
         own = {name: package.row_ids(name, ids) for name, ids in orphans(client, added).items()}
         delete_orphans(client, added, own)
-        _empty(client, [name for name in names if client.should_truncate_table_before_load(name)])
-        if isinstance(client, WithStagingDataset):
-            staged = [name for name in names if client.should_load_data_to_staging_dataset(name)]
-            with client.with_staging_dataset():
-                _empty(client, staged)
-
-
-def _empty(client: SqlJobClientBase, names: Sequence[str]) -> None:
-    there = _dlt.existing_tables(client, names) if names else set()
-    if there:
-        client.sql_client.truncate_tables(*sorted(there))
+        replaced = [name for name in names if client.should_truncate_table_before_load(name)]
+        there = _dlt.existing_tables(client, replaced) if replaced else set()
+        if there:
+            client.sql_client.truncate_tables(*sorted(there))
