@@ -228,8 +228,10 @@ class Earlier:
                 )
             )
         ]
+        # What is left of those is nested rows that hang from nothing, which any load may remove.
+        left = [each for each in every if each.status == "undoing" and each not in dead]
         if self.delivery.rows:
-            self._take_back(dead, self.delivery.rows)
+            self._take_back([*dead, *left], self.delivery.rows)
         return owed_refresh(entries, {entry.load_id for entry in dead})
 
     def _conclude(self, committed: Iterable[Entry]) -> None:
