@@ -19,10 +19,13 @@
     ├── ComponentError                    a component's YAML cannot be right
     │   ├── ObjectNotFoundError           a path that leads to no object
     │   ├── ConflictingLoadsError         two loads that define one asset
+    │   ├── LoadNameError                 a name of a load that cannot be that of its op
+    │   ├── InvalidLoadError              a field of a load with a wrong value
     │   └── ScaffoldError                 a scaffold that cannot be written
     ├── RunError                          a run that cannot start, or did not load everything
     │   ├── NotARunContextError           a context of something that cannot load
     │   ├── UnboundRunError               no source and pipeline to load
+    │   ├── VariableNotSetError           a template of a load asks for a variable that is not set
     │   ├── ResourceNotInSourceError      a run-time source without a selected resource
     │   ├── UnknownRunOptionError         an option that dlt's `Pipeline.run` does not have
     │   ├── SharedCursorError             a cursor that partitions would share
@@ -365,6 +368,32 @@ class ConflictingLoadsError(ComponentError):
         )
 
 
+class LoadNameError(ComponentError):
+    """The name that a load was given cannot be the name of its op."""
+
+    def __init__(self, name: str, problem: str, remedy: str) -> None:
+        self.name = name
+        self.problem = problem
+        self.remedy = remedy
+        super().__init__(name, problem, remedy)
+
+    def __str__(self) -> str:
+        return f"Load name {self.name!r} {self.problem}. {self.remedy}."
+
+
+class InvalidLoadError(ComponentError):
+    """A field of a load has a value that it cannot have."""
+
+    def __init__(self, load: str, field: str, problem: str) -> None:
+        self.load = load
+        self.field = field
+        self.problem = problem
+        super().__init__(load, field, problem)
+
+    def __str__(self) -> str:
+        return f"{self.load[:1].upper()}{self.load[1:]}: {self.field} {_sentence(self.problem)}"
+
+
 class ScaffoldError(ComponentError, ClickException):
     """A component cannot be scaffolded as asked; `dg` shows the text without a traceback."""
 
@@ -409,6 +438,23 @@ class UnboundRunError(RunError):
 
     def __str__(self) -> str:
         return f"run() in {self.op_name!r} {self.problem}. {self.remedy}."
+
+
+class VariableNotSetError(RunError):
+    """A template of a load asks for an environment variable that this process does not have."""
+
+    def __init__(self, variable: str, load: str, field: str) -> None:
+        self.variable = variable
+        self.load = load
+        self.field = field
+        super().__init__(variable, load, field)
+
+    def __str__(self) -> str:
+        return (
+            f"Environment variable {self.variable!r} is not set, and {self.field} of {self.load} "
+            "asks for it. Set it where runs are executed, or give it a default: "
+            f"env('{self.variable}', '...')."
+        )
 
 
 class ResourceNotInSourceError(RunError):
@@ -757,6 +803,10 @@ class DestinationFailedError(CommandError):
             f"The destination of pipeline {self.pipeline_name!r} cannot be used: {cause}. Run the "
             "command where the pipeline's credentials are, and nothing else has its file open."
         )
+
+
+def _sentence(text: str) -> str:
+    return text if text.endswith((".", "?", "!")) else f"{text}."
 
 
 def _told(failure: ResourceFailure) -> str:

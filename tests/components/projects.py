@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from textwrap import dedent
+from textwrap import dedent, indent
 
 import dagster as dg
 import duckdb
@@ -53,6 +53,14 @@ class Project:
             path = self.folder / component / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(dedent(text))
+
+    def write_yaml(self, loads: str, component: str = "ingest") -> None:
+        """Write a component that is nothing but YAML: a list of loads, indented as it likes."""
+        lines = indent(dedent(loads).strip("\n"), "    ")
+        text = f"type: dagster_dlt.DltLoadCollectionComponent\nattributes:\n  loads:\n{lines}\n"
+        path = self.folder / component / "defs.yaml"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
 
     @contextmanager
     def definitions(self) -> Iterator[dg.Definitions]:

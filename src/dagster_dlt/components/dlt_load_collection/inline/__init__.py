@@ -1,0 +1,1 @@
+"""Sources and pipelines that are written in YAML, without Python."""
