@@ -2,6 +2,7 @@
 
 import ast
 import os
+import re
 import sqlite3
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 from string import Template
 
 import pytest
+from api import serve
 from projects import keys, load_all, rows
 
 from dagster_dlt import DltLoadCollectionComponent
@@ -73,11 +75,10 @@ def test_scaffolded_components_live_side_by_side(project):
         ]
 
 
-def test_a_core_source_is_fetched_with_dlts_own_example(project):
+def test_a_core_source_is_nothing_but_yaml_with_dlts_own_example(project):
     folder = scaffold(project, source="rest_api", destination="duckdb")
 
-    assert files(folder) == {"defs.yaml", "loads.py", "requirements.txt", "rest_api_pipeline.py"}
-    assert 'destination="duckdb"' in (folder / "loads.py").read_text()
+    assert files(folder) == {"defs.yaml", "env.example", "requirements.txt", "rest_api_pipeline.py"}
     with project.definitions() as defs:
         assert keys(defs) == [
             "my_ingest_data/berry",
@@ -92,12 +93,37 @@ def test_a_database_is_loaded_from_the_scaffold(project, tmp_path, monkeypatch):
         connection.execute("CREATE TABLE orders (id INTEGER)")
         connection.execute("INSERT INTO orders VALUES (1), (2)")
     connection.close()
-    monkeypatch.setenv("SOURCES__SQL_DATABASE__CREDENTIALS", f"sqlite:///{tmp_path}/shop.db")
     scaffold(project, source="sql_database", destination="duckdb")
 
     with project.definitions() as defs:
+        monkeypatch.setenv("MY_INGEST_DATABASE_URL", f"sqlite:///{tmp_path}/shop.db")
         assert load_all(defs).success
     assert rows("my_ingest_data.orders", "my_ingest.duckdb") == 2
+
+
+def test_a_rest_api_is_loaded_from_the_scaffold(project, monkeypatch):
+    folder = scaffold(project, source="rest_api", destination="duckdb")
+    text = (folder / "defs.yaml").read_text()
+    text = text.replace("# auth", "auth").replace("#   t", "  t")
+    for word in ("- pokemon", "- berry", "- location"):
+        text = text.replace(word, "- customers" if word == "- pokemon" else "")
+    (folder / "defs.yaml").write_text(text)
+
+    with serve() as api, project.definitions() as defs:
+        monkeypatch.setenv("MY_INGEST_URL", api.url)
+        monkeypatch.setenv("MY_INGEST_TOKEN", api.token)
+        assert load_all(defs).success
+    assert rows("my_ingest_data.customers", "my_ingest.duckdb") == 2
+
+
+@pytest.mark.parametrize("source", ["rest_api", "sql_database", "filesystem"])
+def test_a_scaffold_lists_the_variables_that_it_asks_for(project, source):
+    folder = scaffold(project, source=source, destination="duckdb")
+
+    asked = set(re.findall(r"MY_INGEST_[A-Z_]+", (folder / "defs.yaml").read_text()))
+    listed = set(re.findall(r"^# (\w+)=$", (folder / "env.example").read_text(), re.MULTILINE))
+    assert asked
+    assert asked == listed
 
 
 def test_files_are_loaded_from_the_scaffold(project, tmp_path):
@@ -219,7 +245,7 @@ def test_every_template_is_python_that_compiles_once_filled_in():
 
     templates = [path.read_text() for path in folder.glob("*.py.template")]
 
-    assert len(templates) == 6
+    assert len(templates) == 3
     for template in templates:
         ast.parse(Template(template).substitute(values))
 
@@ -260,6 +286,6 @@ def test_the_command_line_writes_a_project_that_dg_accepts(tmp_path):
     checked = run("check", "defs")
 
     assert scaffolded.returncode == 0, scaffolded.stderr
-    assert files(package / "defs" / "ingest") >= {"defs.yaml", "loads.py", "rest_api_pipeline.py"}
+    assert files(package / "defs" / "ingest") >= {"defs.yaml", "rest_api_pipeline.py"}
     assert checked.returncode == 0, checked.stdout + checked.stderr
     assert "All definitions loaded successfully" in checked.stdout

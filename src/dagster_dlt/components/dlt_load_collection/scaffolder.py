@@ -5,7 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from string import Template
 from tempfile import TemporaryDirectory
@@ -32,10 +32,11 @@ class DltLoadCollectionScaffoldParams(BaseModel):
 
 
 class DltLoadCollectionScaffolder(dg.Scaffolder[DltLoadCollectionScaffoldParams]):
-    """Writes a component with one load: the definition, and `loads.py` with what it names.
+    """Writes a component with one load, and what it needs beside it.
 
     Without options the load is a small one that runs as it is. With `source` and `destination`
-    it is a source that `dlt init` fetches, with dlt's own example beside it.
+    it is a source that `dlt init` fetches, with dlt's own example beside it; of rest_api,
+    sql_database and filesystem, which come with dlt, a load that is nothing but YAML.
     """
 
     @classmethod
@@ -64,19 +65,33 @@ class DltLoadCollectionScaffolder(dg.Scaffolder[DltLoadCollectionScaffoldParams]
 
 def _write(folder: Path, request: dg.ScaffoldRequest[DltLoadCollectionScaffoldParams]) -> None:
     source, destination = _options(request)
-    values = {"name": _name(request.target_path), "destination": destination or "duckdb"}
+    name = _name(request.target_path)
+    values = {"name": name, "destination": destination or "duckdb", "type_name": request.type_name}
+    values["prefix"] = name.upper()
     template = "loads.py"
     if source and destination:
-        template, fetched = _fetch(folder, source, destination)
-        values |= fetched
+        values |= _init(folder, source, destination)
+        own = f"defs.{source}.yaml"
+        if _template(own).is_file():
+            _write_inline(folder, own, values)
+            return
+        _list_settings(folder, "sources", "destination")
+        template = "loads.fetched.py"
     (folder / "loads.py").write_text(_filled(template, values), encoding="utf-8")
     if request.scaffold_format == "yaml":
-        text = _filled("defs.yaml", {"type_name": request.type_name})
-        (folder / "defs.yaml").write_text(text, encoding="utf-8")
+        (folder / "defs.yaml").write_text(_filled("defs.yaml", values), encoding="utf-8")
     else:
         module, _, class_name = request.type_name.rpartition(".")
         text = _filled("component.py", {"module": module, "class_name": class_name})
         (folder / "component.py").write_text(text, encoding="utf-8")
+
+
+def _write_inline(folder: Path, template: str, values: Mapping[str, str]) -> None:
+    """Write a load that is nothing but YAML, and the variables that it asks for."""
+    text = _filled(template, values)
+    (folder / "defs.yaml").write_text(text, encoding="utf-8")
+    # Where its own settings come from is written in the YAML.
+    _list_settings(folder, "destination", also=re.findall(rf"\b{values['prefix']}_[A-Z_]+", text))
 
 
 def _options(
@@ -114,22 +129,8 @@ def _filled(name: str, values: Mapping[str, str]) -> str:
 # --- dlt init ------------------------------------------------------------------------------------
 
 
-def _fetch(folder: Path, source: str, destination: str) -> tuple[str, dict[str, str]]:
-    """Let `dlt init` write the code of `source`; return the template for it, and its values."""
-    example = _init(folder, source, destination)
-    package = folder / source
-    module = package.name if package.is_dir() else example.stem
-    values = {"source": source, "module": module, "example": example.name}
-    own = f"loads.{source}.py"
-    if _template(own).is_file() and not package.is_dir():
-        # Where its own settings come from is written in the template.
-        _list_settings(folder, "destination")
-        return own, values
-    _list_settings(folder, "sources", "destination")
-    return "loads.fetched.py", values
-
-
-def _init(folder: Path, source: str, destination: str) -> Path:
+def _init(folder: Path, source: str, destination: str) -> dict[str, str]:
+    """Let `dlt init` write the code of `source`; return the names that templates have for it."""
     command = [sys.executable, "-m", "dlt", "--non-interactive", "init", source, destination]
     environment = {**os.environ, "DLT_PROJECT_DIR": str(folder)}
     try:
@@ -148,7 +149,8 @@ def _init(folder: Path, source: str, destination: str) -> Path:
     # Its exit code is no help: run as a module, dlt ends with 0 whatever happened.
     if not example.is_file():
         raise _failed(source, destination, done.stderr.strip() or done.stdout.strip())
-    return example
+    module = source if (folder / source).is_dir() else example.stem
+    return {"source": source, "module": module, "example": example.name}
 
 
 def _failed(source: str, destination: str, reason: str) -> ScaffoldError:
@@ -159,9 +161,9 @@ def _failed(source: str, destination: str, reason: str) -> ScaffoldError:
     )
 
 
-def _list_settings(folder: Path, *sections: str) -> None:
+def _list_settings(folder: Path, *sections: str, also: Iterable[str] = ()) -> None:
     """Replace dlt's settings files by a list of variables: it reads only the project's own."""
-    names = {
+    names = set(also) | {
         name
         for file in ("config.toml", "secrets.toml")
         for name in _settings(folder / ".dlt" / file, sections)
@@ -169,7 +171,9 @@ def _list_settings(folder: Path, *sections: str) -> None:
     shutil.rmtree(folder / ".dlt", ignore_errors=True)
     (folder / ".gitignore").unlink(missing_ok=True)
     if names:
-        head = "# Settings that dlt asks for. Copy what you need to the .env of your project.\n"
+        head = (
+            "# Settings that the load asks for. Copy what you need to the .env of your project.\n"
+        )
         text = head + "".join(f"# {name}=\n" for name in sorted(names))
         (folder / "env.example").write_text(text, encoding="utf-8")
 
