@@ -4,14 +4,13 @@ import importlib.util
 import json
 import os
 from pathlib import Path
-from urllib.parse import unquote
 
 import dagster as dg
 import psycopg2
 import pytest
 from api import Api, serve
 from projects import Project, assets_at, keys, load_all, rows
-from sqlalchemy import make_url
+from yamls import DATABASE, FILES, PIPELINE, REST_API
 
 from dagster_dlt.errors import InvalidLoadError, VariableNotSetError
 
@@ -21,102 +20,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:Class `.*CodeReference.*` is currently in beta"),
     pytest.mark.filterwarnings("ignore:Function `load_definitions_from_module.*` is currently in"),
 ]
-
-PIPELINE = """
-  pipeline:
-    pipeline_name: shop
-    destination:
-      type: duckdb
-      credentials: warehouse.duckdb
-    dataset_name: raw
-"""
-
-REST_API = f"""
-- name: load_shop
-  source:
-    rest_api:
-      client:
-        base_url: "{{{{ env.SHOP_URL }}}}"
-        auth:
-          type: bearer
-          token: "{{{{ env.SHOP_TOKEN }}}}"
-        paginator:
-          type: page_number
-          base_page: 1
-          total_path: total
-      resource_defaults:
-        primary_key: id
-        write_disposition: merge
-      resources:
-        - customers
-        - name: orders
-          endpoint:
-            path: orders
-            incremental:
-              cursor_path: updated_at
-              initial_value: "2024-01-01T00:00:00Z"
-{PIPELINE}
-"""
-
-DATABASE = """
-- name: load_crm
-  source:
-    sql_database:
-      credentials: "{{ env.CRM_URL }}"
-      tables:
-        - customers
-        - name: orders
-          primary_key: id
-          write_disposition: merge
-          incremental:
-            cursor_path: placed_at
-            initial_value: "2024-05-02"
-            window: local_datetime
-""" + PIPELINE.replace("shop", "crm")
-
-FILES = (
-    """
-- source:
-    filesystem:
-      bucket_url: data
-      tables:
-        - name: clicks
-          file_glob: "clicks/*.jsonl"
-          reader: jsonl
-          incremental: modification_date
-        - name: prices
-          file_glob: "*.csv"
-          reader: csv
-          reader_kwargs: {sep: ";"}
-          primary_key: sku
-          write_disposition: merge
-"""
-    + PIPELINE
-)
-
-
-@pytest.fixture
-def api():
-    with serve() as running:
-        yield running
-
-
-@pytest.fixture
-def crm(postgres):
-    """A database of a shop."""
-    url = postgres()
-    with psycopg2.connect(url) as connection, connection.cursor() as cursor:
-        cursor.execute("create table customers (id int primary key, name text)")
-        cursor.execute("insert into customers values (1, 'Ada'), (2, 'Bo')")
-        cursor.execute("create table orders (id int primary key, placed_at timestamp)")
-        cursor.execute(
-            "insert into orders values (1, '2024-05-01 10:00'), (2, '2024-05-02 10:00'),"
-            " (3, '2024-05-03 10:00')"
-        )
-    connection.close()
-    at_socket = make_url(url)
-    located = at_socket.set(host="", query={"host": unquote(at_socket.host)})
-    return located.render_as_string(hide_password=False)
 
 
 def refusal(project: Project) -> InvalidLoadError:

@@ -7,7 +7,7 @@ import pytest
 from projects import YAML, Project, assets_at, load_all, rows
 
 from dagster_dlt import DltLoadCollectionComponent, DltLoadSpecModel
-from dagster_dlt.errors import ComponentError, InvalidLoadError, LoadNameError
+from dagster_dlt.errors import ComponentError, DefinitionError, InvalidLoadError, LoadNameError
 
 # What Dagster itself uses when it reads a project's `defs` folder.
 pytestmark = [
@@ -106,6 +106,42 @@ def test_two_loads_of_one_table_do_not_both_claim_its_name(project):
     assert specs["raw/orders"].metadata["dagster/table_name"] == "warehouse.raw.orders"
     assert "dagster/table_name" not in specs["other/raw/orders"].metadata
     assert specs["other/raw/orders"].metadata["dagster_dlt/table"] == "warehouse.raw.orders"
+
+
+def test_single_resources_have_attributes_of_their_own(project):
+    write(
+        project,
+        """
+        group_name: shop
+        resources: {orders: {owners: ["team:sales"], group_name: sales, automation_condition: eager}}
+        """,
+    )
+
+    specs = project.specs()
+
+    assert specs["raw/orders"].owners == ["team:sales"]
+    assert specs["raw/orders"].group_name == "sales"
+    assert specs["raw/orders"].automation_condition == dg.AutomationCondition.eager()
+    assert specs["raw/customers"].group_name == "shop"
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ("resources: {order: {group_name: a}}", "Did you mean 'orders'?"),
+        ("resources: {orders: {ownr: [a]}}", "'ownr'"),
+    ],
+)
+def test_attributes_of_a_resource_that_cannot_be_are_refused(project, settings, said):
+    write(project, settings)
+
+    with pytest.raises(Exception) as caught, project.definitions():  # noqa: PT011 - Dagster's own
+        pass
+
+    found: BaseException | None = caught.value
+    while found and not isinstance(found, DefinitionError):
+        found = found.__cause__
+    assert said in str(found)
 
 
 # --- its runs ------------------------------------------------------------------------------------

@@ -1,11 +1,9 @@
 """`dg scaffold defs dagster_dlt.DltLoadCollectionComponent` writes a load that runs."""
 
 import ast
-import os
 import re
 import sqlite3
 import subprocess
-import sys
 from pathlib import Path
 from string import Template
 
@@ -248,44 +246,3 @@ def test_every_template_is_python_that_compiles_once_filled_in():
     assert len(templates) == 3
     for template in templates:
         ast.parse(Template(template).substitute(values))
-
-
-def test_the_command_line_writes_a_project_that_dg_accepts(tmp_path):
-    source_root = Path(scaffolder.__file__).parents[3]
-    package = tmp_path / "src" / "proj"
-    (package / "defs").mkdir(parents=True)
-    (package / "defs" / "__init__.py").touch()
-    (package / "definitions.py").write_text(
-        "from pathlib import Path\n"
-        "import dagster as dg\n\n"
-        "@dg.definitions\n"
-        "def defs():\n"
-        "    return dg.load_from_defs_folder(path_within_project=Path(__file__).parent)\n"
-    )
-    (tmp_path / "pyproject.toml").write_text(
-        '[project]\nname = "proj"\nversion = "0"\n\n[tool.dg]\ndirectory_type = "project"\n\n'
-        '[tool.dg.project]\nroot_module = "proj"\nregistry_modules = ["dagster_dlt"]\n'
-    )
-    paths = os.pathsep.join([str(source_root), str(tmp_path / "src")])
-    environment = {**os.environ, "PYTHONPATH": paths, "DAGSTER_HOME": ""}
-    dg = Path(sys.executable).with_name("dg")
-
-    def run(*arguments):
-        return subprocess.run(
-            [dg, *arguments],
-            cwd=tmp_path,
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-
-    component = "dagster_dlt.DltLoadCollectionComponent"
-    options = ["--source", "rest_api", "--destination", "duckdb"]
-    scaffolded = run("scaffold", "defs", component, "ingest", *options)
-    checked = run("check", "defs")
-
-    assert scaffolded.returncode == 0, scaffolded.stderr
-    assert files(package / "defs" / "ingest") >= {"defs.yaml", "rest_api_pipeline.py"}
-    assert checked.returncode == 0, checked.stdout + checked.stderr
-    assert "All definitions loaded successfully" in checked.stdout

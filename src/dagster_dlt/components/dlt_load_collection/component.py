@@ -64,7 +64,7 @@ if TYPE_CHECKING:
 else:
     _RunConfig = object  # Dagster wants to know a class all the way down, and ours only to check
 
-_SETTINGS: Final = DagsterDltTranslatorSettings(key=["{dataset}", "{table}"])
+_KEY: Final = ["{dataset}", "{table}"]
 
 
 def _resolve_source(context: dg.ResolutionContext, model: BaseModel) -> Any:  # noqa: ANN401 - a template may be of any type
@@ -264,6 +264,17 @@ class DltLoadSpecModel(dg.Resolvable):
             examples=[{"key": "raw/{{ resource.name }}", "group_name": "raw"}],
         ),
     ] = None
+    resources: Annotated[
+        dict[str, Any] | None,
+        dg.Resolver.default(
+            description=(
+                "Attributes of single resources' assets, by the resource's name: description, "
+                "group_name, owners, tags, kinds, metadata, code_version, window, "
+                "automation_condition, freshness_policy. The translation has the last word."
+            ),
+            examples=[{"orders": {"owners": ["team:sales"], "automation_condition": "eager"}}],
+        ),
+    ] = None
     partitions_def: Annotated[
         dg.PartitionsDefinition[str] | None,
         dg.Resolver(
@@ -294,6 +305,11 @@ class DltLoadSpecModel(dg.Resolvable):
         # A source of its own is how a load is recognized by its resources.
         self.source = _dlt.as_source(described_source(self.source)).clone()
         self.pipeline = _dlt.as_pipeline(described_pipeline(self.pipeline))
+
+    @property
+    def settings(self) -> DagsterDltTranslatorSettings:
+        """Return what the translator is to know of the load."""
+        return DagsterDltTranslatorSettings(key=_KEY, resources=self.resources or {})
 
     def run_by(self, own: DagsterDltResource) -> DagsterDltResource:
         """Return `own`, for a run that loads what was described inline as it really is."""
@@ -392,8 +408,9 @@ class DltLoadCollectionComponent(dg.Component, dg.Resolvable):
             The default spec, with key `[dataset, table]`, as the translation of the resource's
             load changes it. What an override returns is used as it is.
         """
-        spec = DagsterDltTranslator(_SETTINGS).get_asset_spec(data)
         load = self._load_of(data)
+        settings = load.settings if load else DagsterDltTranslatorSettings(key=_KEY)
+        spec = DagsterDltTranslator(settings).get_asset_spec(data)
         if load and load.group_name and not spec.group_name:
             spec = spec.replace_attributes(group_name=load.group_name)
         return load.translation(spec, data) if load and load.translation else spec
@@ -452,7 +469,7 @@ class DltLoadCollectionComponent(dg.Component, dg.Resolvable):
             dlt_source=load.source,
             dlt_pipeline=load.pipeline,
             name=load.name or self._op_name(load),
-            dagster_dlt_translator=_ComponentTranslator(self.get_asset_spec, tables),
+            dagster_dlt_translator=_ComponentTranslator(load.settings, self.get_asset_spec, tables),
             partitions_def=load.partitions_def,
             backfill_policy=load.backfill_policy,
             op_tags=load.op_tags,
@@ -485,10 +502,11 @@ class _ComponentTranslator(DagsterDltTranslator):
 
     def __init__(
         self,
+        settings: DagsterDltTranslatorSettings,
         get_asset_spec: Callable[[DltResourceTranslatorData], dg.AssetSpec],
         tables: dict[object, dg.AssetKey],
     ) -> None:
-        super().__init__()
+        super().__init__(settings)
         self._get_asset_spec = get_asset_spec
         self._tables = tables
 

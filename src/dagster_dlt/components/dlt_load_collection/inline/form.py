@@ -21,7 +21,8 @@ class Problem(ValueError):  # noqa: N818 - a part of a sentence, which an error 
 class Form(dg.Model):
     """A block of YAML. A field that it does not have is refused with the nearest one that it has.
 
-    What `dg` is told of its fields also allows a template, a text, wherever it can stand.
+    What `dg` is told of its fields also allows a template, a text, wherever one can stand, and
+    fields that it does not have: `dg` would only say that the whole list of loads is wrong.
     """
 
     model_config = ConfigDict(populate_by_name=True)
@@ -42,11 +43,7 @@ class Form(dg.Model):
     def __get_pydantic_json_schema__(
         cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler
     ) -> JsonSchemaValue:
-        schema = handler(core_schema)
-        block = handler.resolve_ref_schema(schema)
-        fields = block.get("properties", {})
-        block["properties"] = {name: _or_text(field) for name, field in fields.items()}
-        return schema
+        return _lenient(handler(core_schema), handler)
 
 
 class DescribedBy:
@@ -60,7 +57,7 @@ class DescribedBy:
     ) -> JsonSchemaValue:
         """Return the schema of the form."""
         del core_schema
-        return handler(self._form.__pydantic_core_schema__)
+        return _lenient(handler(self._form.__pydantic_core_schema__), handler)
 
 
 def checked(form: type[F], given: object, load: str, field: str) -> F:
@@ -141,11 +138,28 @@ def _problem(error: Any) -> str:  # noqa: ANN401 - a TypedDict of pydantic_core
     return f"has a wrong value: {said[:1].lower()}{said[1:]}"
 
 
+def _lenient(schema: JsonSchemaValue, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+    block = handler.resolve_ref_schema(schema)
+    for strict in ("additionalProperties", "required"):
+        block.pop(strict, None)
+    fields = block.get("properties", {})
+    block["properties"] = {name: _or_text(field) for name, field in fields.items()}
+    return schema
+
+
 def _or_text(schema: Any) -> Any:  # noqa: ANN401 - JSON schema
-    described = {
-        key: schema[key] for key in ("title", "description", "default", "examples") if key in schema
-    }
-    bare = {key: value for key, value in schema.items() if key not in described}
-    if "items" in bare:
-        bare["items"] = {"anyOf": [bare["items"], {"type": "string"}]}
-    return {"anyOf": [bare, {"type": "string"}], **described}
+    told = {key: value for key, value in schema.items() if key in _TOLD}
+    bare = {key: value for key, value in schema.items() if key not in _TOLD}
+    if not bare:
+        return schema  # anything goes
+    arms = [_with_texts(arm) for arm in bare.pop("anyOf", [])]
+    found = [*arms, *([_with_texts(bare)] if bare else []), {"type": "string"}]
+    return {"anyOf": [arm for n, arm in enumerate(found) if arm not in found[:n]], **told}
+
+
+def _with_texts(schema: Any) -> Any:  # noqa: ANN401 - JSON schema
+    return {**schema, "items": _or_text(schema["items"])} if "items" in schema else schema
+
+
+#: What a schema says to people.
+_TOLD = frozenset({"title", "description", "default", "examples"})

@@ -120,9 +120,11 @@ class PipelineForm(Form):
 
     def described(self) -> Pipeline:
         """Return a pipeline of the same names that has no directory and takes part in nothing."""
-        form = self.model_copy(
-            update={"staging": None, "dev_mode": False, "destination": _public(self.destination)}
-        )
+        staging = self.staging
+        if staging and _has_placeholder(staging.model_dump()):
+            staging = None
+        known = {"destination": _public(self.destination), "staging": staging, "dev_mode": False}
+        form = self.model_copy(update=known)
         with TemporaryDirectory() as folder:
             update = {
                 "pipelines_dir": folder,
