@@ -3,16 +3,28 @@
 import importlib.util
 import json
 import os
+import re
+from datetime import datetime, timezone
 from pathlib import Path
 
 import dagster as dg
 import psycopg2
 import pytest
 from api import Api, serve
-from projects import Project, assets_at, keys, load_all, rows
+from projects import LOADS, Project, assets_at, keys, load_all, rows
 from yamls import DATABASE, FILES, PIPELINE, REST_API
 
-from dagster_dlt.errors import InvalidLoadError, VariableNotSetError
+from dagster_dlt import DltLoadCollectionComponent, DltLoadSpecModel
+from dagster_dlt.components.dlt_load_collection import op_settings, schedules
+from dagster_dlt.components.dlt_load_collection.inline import (
+    filesystem,
+    hints,
+    pipeline,
+    rest_api,
+    source,
+    sql_database,
+)
+from dagster_dlt.errors import InvalidLoadError, ResourceNotInSourceError, VariableNotSetError
 
 # What Dagster itself uses when it reads a project's `defs` folder.
 pytestmark = [
@@ -69,6 +81,33 @@ def test_tables_of_a_database_are_loaded_from_yaml_each_with_its_own_hints(
     assert rows("raw.customers") == 4  # two loads, without a key
 
 
+def test_each_table_of_files_has_a_cursor_of_its_own(project, tmp_path):
+    for name, year in (("new", 2030), ("old", 2020)):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        (tmp_path / "data" / name / "1.jsonl").write_text('{"id": 1}\n')
+        moment = datetime(year, 1, 1, tzinfo=timezone.utc).timestamp()
+        os.utime(tmp_path / "data" / name / "1.jsonl", (moment, moment))
+    table = """
+        - name: {0}
+          file_glob: "{0}/*.jsonl"
+          reader: jsonl
+          incremental: modification_date
+          write_disposition: append
+    """
+    head = "- source:\n    filesystem:\n      bucket_url: data\n      tables:"
+    tables = table.format("new").rstrip() + table.format("old").rstrip()
+    project.write_yaml(head + tables + PIPELINE)
+
+    with project.definitions() as defs:
+        assert load_all(defs).success
+        (tmp_path / "data" / "old" / "2.jsonl").write_text('{"id": 2}\n')
+        moment = datetime(2021, 1, 1, tzinfo=timezone.utc).timestamp()
+        os.utime(tmp_path / "data" / "old" / "2.jsonl", (moment, moment))
+        assert load_all(defs).success
+
+    assert (rows("raw.new"), rows("raw.old")) == (1, 2)
+
+
 def test_files_are_loaded_from_yaml_and_new_ones_only_once(project, tmp_path):
     folder = tmp_path / "data" / "clicks"
     folder.mkdir(parents=True)
@@ -87,35 +126,51 @@ def test_files_are_loaded_from_yaml_and_new_ones_only_once(project, tmp_path):
     assert rows("raw.prices") == 2
 
 
-def test_any_other_source_is_loaded_by_its_reference(project, monkeypatch):
-    monkeypatch.setenv("REGION", "north")
+PLANETS = """
+- source:
+    type: {module}.planets
+    arguments:
+      region: "{{{{ env.REGION }}}}"
+    resources:
+      - name: stars
+        primary_key: id
+        write_disposition: merge
+"""
+
+
+def write_planets(project: Project, *more: str) -> None:
+    """Write a source function, and a load that names it."""
     (project.folder / "ingest").mkdir(parents=True)
-    module = ".".join([*project.folder.parts[-2:], "ingest", "planets"])
     (project.folder / "ingest" / "planets.py").write_text(
         "import dlt\n\n@dlt.source\ndef planets(region):\n"
         "    yield dlt.resource([{'id': 1, 'region': region}], name='stars')\n"
         "    yield dlt.resource([{'id': 1}], name='moons')\n"
     )
-    project.write_yaml(
-        f"""
-        - source:
-            type: {module}.planets
-            arguments:
-              region: "{{{{ env.REGION }}}}"
-            resources:
-              - name: stars
-                primary_key: id
-                write_disposition: merge
-        """
-        + PIPELINE.replace("\n", "\n        ")
-    )
+    module = ".".join([*project.folder.parts[-2:], "ingest", "planets"])
+    others = "".join(f"      - {name}\n" for name in more)
+    project.write_yaml(PLANETS.format(module=module) + others + PIPELINE)
+
+
+def test_any_other_source_is_loaded_by_its_reference(project, monkeypatch):
+    write_planets(project)
 
     with project.definitions() as defs:
+        monkeypatch.setenv("REGION", "north")
         assert keys(defs) == ["raw/stars"]
         assert load_all(defs).success
         assert load_all(defs).success
 
     assert rows("raw.stars where region = 'north'") == 1
+
+
+def test_a_resource_that_the_source_turns_out_to_lack_fails_the_run(project, monkeypatch):
+    monkeypatch.setenv("REGION", "north")
+    write_planets(project, "comets")
+
+    with project.definitions() as defs, pytest.raises(ResourceNotInSourceError) as caught:
+        load_all(defs)
+
+    assert caught.value.missing == ("comets",)
 
 
 def test_two_loads_may_share_a_table_and_one_pipeline(project, tmp_path):
@@ -448,12 +503,79 @@ def test_a_partition_of_a_database_loads_the_rows_of_its_window(project, crm: st
     assert rows("raw.orders") == 2
 
 
-def test_dg_is_told_of_every_field_of_an_inline_load():
-    from dagster_dlt import DltLoadSpecModel
+def test_a_partition_of_files_loads_those_that_were_changed_in_its_time(project, tmp_path):
+    folder = tmp_path / "data" / "clicks"
+    folder.mkdir(parents=True)
+    for day in (1, 2, 3):
+        (folder / f"{day}.jsonl").write_text(f'{{"id": {day}}}\n')
+        moment = datetime(2024, 5, day, 12, tzinfo=timezone.utc).timestamp()
+        os.utime(folder / f"{day}.jsonl", (moment, moment))
+    partitions = "  partitions_def: {type: daily, start_date: '2024-05-01'}\n"
+    clicks = FILES[: FILES.index("        - name: prices")] + PIPELINE + partitions
+    project.write_yaml(clicks)
 
+    with project.definitions() as defs:
+        assets = assets_at(defs, "raw/clicks")
+        assert dg.materialize([assets], partition_key="2024-05-02").success
+
+    assert rows("raw.clicks where id = 2") == 1
+    assert rows("raw.clicks") == 1
+
+
+def test_dg_is_told_of_every_field_of_an_inline_load():
     schema = DltLoadSpecModel.model().model_json_schema()
     told = json.dumps(schema)
 
     for word in ("sql_database", "reader_kwargs", "cursor_path", "staging", "SHOP_URL"):
         assert word in told
     assert "{{ env.API_TOKEN }}" in told
+
+
+# --- the documents -------------------------------------------------------------------------------
+
+DOCS = Path(__file__).parents[2] / "docs"
+FORMS = [
+    DltLoadCollectionComponent.model(),
+    DltLoadSpecModel.model(),
+    op_settings.RetryPolicyForm,
+    schedules.ScheduleForm,
+    source.InlineSourceForm,
+    rest_api.RestApiForm,
+    sql_database.SqlDatabaseForm,
+    sql_database.SqlTableForm,
+    filesystem.FilesystemForm,
+    filesystem.FileTableForm,
+    hints.IncrementalForm,
+    pipeline.PipelineForm,
+    pipeline.DestinationForm,
+]
+GUIDE = (DOCS / "guides" / "component.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("form", FORMS, ids=lambda form: form.__name__)
+def test_every_field_has_a_row_in_the_reference(form):
+    page = (DOCS / "reference" / "component.md").read_text(encoding="utf-8")
+
+    for name, field in form.model_fields.items():
+        row = re.search(
+            rf"^\| `{field.alias or name}` \|.*{re.escape(field.description)}", page, re.MULTILINE
+        )
+        assert row, name
+
+
+@pytest.mark.filterwarnings("ignore::dagster_dlt.errors.PartitionWarning")
+@pytest.mark.parametrize(
+    "yaml", re.findall(r"```yaml\n(type: .*?)```", GUIDE, re.DOTALL), ids=range(6)
+)
+def test_every_yaml_of_the_guide_is_a_component(project, yaml):
+    project.write(
+        {
+            "loads.py": LOADS.replace("shop_source", "my_load_source")
+            .replace("shop_pipeline", "my_load_pipeline")
+            .replace("orders", "greetings"),
+            "defs.yaml": yaml,
+        }
+    )
+
+    with project.definitions() as defs:
+        assert keys(defs)

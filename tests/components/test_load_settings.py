@@ -113,13 +113,13 @@ def test_single_resources_have_attributes_of_their_own(project):
         project,
         """
         group_name: shop
-        resources: {orders: {owners: ["team:sales"], group_name: sales, automation_condition: eager}}
+        resources: {orders: {owners: ["team:a"], group_name: sales, automation_condition: eager}}
         """,
     )
 
     specs = project.specs()
 
-    assert specs["raw/orders"].owners == ["team:sales"]
+    assert specs["raw/orders"].owners == ["team:a"]
     assert specs["raw/orders"].group_name == "sales"
     assert specs["raw/orders"].automation_condition == dg.AutomationCondition.eager()
     assert specs["raw/customers"].group_name == "shop"

@@ -2,7 +2,7 @@
 
 import re
 from datetime import datetime, timezone
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Final, Literal
 
 import dlt
 from dlt.extract import DltResource
@@ -101,22 +101,24 @@ class HintsForm(Form):
         None, description="Cursor: only what is new is loaded.", examples=["updated_at"]
     )
 
-    def give(self, resource: DltResource, *, with_cursor: bool = True) -> None:
-        """Give the hints to a resource; what is left out stays as it is."""
-        hints: dict[str, Any] = {}
-        for name in ("table_name", "write_disposition", "primary_key", "merge_key", "columns"):
-            if getattr(self, name) is not None:
-                hints[name] = getattr(self, name)
-        if self.schema_contract is not None:
-            hints["schema_contract"] = self.schema_contract
-        if with_cursor and self.incremental:
-            hints["incremental"] = self.incremental.incremental()
-        if self.incremental and self.incremental.window:
-            hints["additional_table_hints"] = {"x-dagster": {"window": self.incremental.window}}
+    def give(self, resource: DltResource) -> None:
+        """Give the hints of the table to a resource; what is left out stays as it is."""
+        hints: dict[str, Any] = self.model_dump(include=_TABLE, exclude_none=True)
         if hints:
             resource.apply_hints(**hints)
 
+    def tell_time(self, resource: DltResource, window: DeclaredWindow | None = None) -> None:
+        """Tell a resource how its cursor tells time, if that is known."""
+        declared = (self.incremental.window if self.incremental else None) or window
+        if declared:
+            resource.apply_hints(additional_table_hints={"x-dagster": {"window": declared}})
 
-_ISO = re.compile(
-    r"\d{4}-\d{2}-\d{2}(?:[T ]\d{2}:\d{2}(?::\d{2}(?:\.\d{1,6})?)?(?:[zZ]|[+-]\d{2}:?\d{2})?)?"
+
+_TABLE: Final = {
+    *("table_name", "write_disposition", "primary_key", "merge_key", "columns", "schema_contract")
+}
+#: A date, or a time with or without an offset, as Python 3.10 reads it.
+_ISO: Final = re.compile(
+    r"\d{4}-\d{2}-\d{2}"
+    r"(?:[T ]\d{2}:\d{2}(?::\d{2}(?:\.\d{3}(?:\d{3})?)?)?(?:[zZ]|[+-]\d{2}:\d{2})?)?"
 )

@@ -38,8 +38,8 @@ class ReferenceForm(Form):
 
     def source(self, name: str | None) -> DltSource:
         """Call the source function."""
-        found = SourceReference.find(self.type)
-        source = (found.clone(name=name) if name else found)(**self.arguments)
+        function = SourceReference.find(self.type)
+        source = (function.clone(name=name) if name else function)(**self.arguments)
         if self.resources is None:
             return source
         for resource in self.resources:
@@ -52,12 +52,12 @@ class ReferenceForm(Form):
 
     def described(self, name: str | None) -> DltSource | None:
         """Return resources of these names without calling the function; None without names."""
-        found = SourceReference.find(self.type)
+        function = SourceReference.find(self.type)
         if self.resources is None:
             return None
         forms = self.resources
 
-        @dlt.source(name=name or found.name, section=found.section)
+        @dlt.source(name=name or function.name, section=function.section)
         def source() -> Any:  # noqa: ANN401 - dlt takes many forms
             for form in forms:
                 yield _described(form)
@@ -67,5 +67,12 @@ class ReferenceForm(Form):
 
 def _described(form: ResourceForm) -> DltResource:
     resource: DltResource = dlt.resource([], name=form.name)
-    form.give(resource)
+    _give(form, resource)
     return resource
+
+
+def _give(form: ResourceForm, resource: DltResource) -> None:
+    form.give(resource)
+    form.tell_time(resource)
+    if form.incremental:
+        resource.apply_hints(incremental=form.incremental.incremental())

@@ -96,7 +96,8 @@ def _resource(
             own[hint] = getattr(table, hint)
     resource = sql_table(table=table.name, defer_table_reflect=True, **shared, **own)
     # As hints too where dlt reads them from the table only when it is extracted.
-    table.give(resource, with_cursor=False)
+    table.give(resource)
+    table.tell_time(resource)
     return resource
 
 
