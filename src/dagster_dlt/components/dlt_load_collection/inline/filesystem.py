@@ -105,12 +105,12 @@ def _resource(table: FileTableForm, shared: dict[str, Any]) -> Any:  # noqa: ANN
         own["incremental"] = table.incremental.incremental()
     if table.files_per_page:
         own["files_per_page"] = table.files_per_page
-    # A name of its own: cursors are kept by it, and each table has one.
-    listed = files.filesystem(**shared, **own).with_name(f"{table.name}_files")
+    listed = files.filesystem(**shared, **own)
     # The only cursor that a listing has by itself is a time.
     by_date = table.incremental and table.incremental.cursor_path == "modification_date"
     table.tell_time(listed, "datetime" if by_date else None)
     read = getattr(files, f"read_{table.reader}")(**table.reader_kwargs or {})
+    # dlt names the listing after it, and keeps its cursor by that name.
     resource = (listed | read).with_name(table.name)
     table.give(resource)
     return resource
