@@ -234,6 +234,22 @@ def test_a_run_without_a_variable_says_which_one_and_touches_nothing(project, ap
     assert not Path("warehouse.duckdb").exists()
 
 
+def test_a_variable_of_the_pipeline_is_asked_for_before_the_source_is_built(project, monkeypatch):
+    monkeypatch.setenv("REGION", "north")
+    monkeypatch.delenv("FILE", raising=False)
+    write_planets(project)
+    loads = project.folder / "ingest" / "planets.py"
+    loads.write_text(loads.read_text().replace("    yield", "    raise OSError\n    yield", 1))
+    text = (project.folder / "ingest" / "defs.yaml").read_text()
+    text = text.replace("credentials: warehouse.duckdb", 'credentials: "{{ env.FILE }}"')
+    (project.folder / "ingest" / "defs.yaml").write_text(text)
+
+    with project.definitions() as defs, pytest.raises(VariableNotSetError) as caught:
+        load_all(defs)
+
+    assert caught.value.field == "pipeline.destination.credentials"
+
+
 def test_variables_are_what_they_are_when_the_load_runs(project, api, monkeypatch):
     project.write_yaml(REST_API)
 

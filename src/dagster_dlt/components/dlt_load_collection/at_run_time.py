@@ -1,6 +1,5 @@
 """What a load that is written in YAML is when definitions are loaded, and what when it runs."""
 
-from collections.abc import Callable
 from typing import Any, cast
 
 from dagster_dlt.components.dlt_load_collection.inline.pipeline import InlinePipeline
@@ -35,7 +34,7 @@ def described_pipeline(given: object) -> object:
 
 def at_run_time(own: DagsterDltResource, source: object, pipeline: object) -> DagsterDltResource:
     """Return `own`, or one that runs with inline sources and pipelines as they really are."""
-    late: dict[str, Callable[[], Any]] = {
+    late = {
         name: given
         for name, given in (("dlt_source", source), ("dlt_pipeline", pipeline))
         if isinstance(given, InlineSource | InlinePipeline)
@@ -46,7 +45,9 @@ def at_run_time(own: DagsterDltResource, source: object, pipeline: object) -> Da
 class _Late:
     """A `DagsterDltResource` whose `run` builds what it is not given."""
 
-    def __init__(self, own: DagsterDltResource, late: dict[str, Callable[[], Any]]) -> None:
+    def __init__(
+        self, own: DagsterDltResource, late: dict[str, InlineSource | InlinePipeline]
+    ) -> None:
         self._own = own
         self._late = late
 
@@ -55,7 +56,9 @@ class _Late:
 
     def run(self, context: Any, *args: Any, **options: Any) -> DltEventIterator:  # noqa: ANN401 - as `run` of the resource
         """Run, with what was described built now: before anything is touched."""
-        for name, build in self._late.items():
-            if name not in options:
-                options[name] = build()
+        passed = {*options, *("dlt_source", "dlt_pipeline")[: len(args)]}
+        late = {name: given for name, given in self._late.items() if name not in passed}
+        for given in late.values():
+            given.check_variables()
+        options.update({name: build() for name, build in late.items()})
         return self._own.run(context, *args, **options)

@@ -156,6 +156,14 @@ class InlinePipeline:
         """
         return shielded(lambda: self._form(in_a_run(self._named(), self.load)).built())
 
+    def check_variables(self) -> None:
+        """Refuse to go on without a variable that a template asks for.
+
+        Raises:
+            VariableNotSetError: names the first one.
+        """
+        in_a_run(self._named(), self.load)
+
     def described(self) -> Pipeline:
         """Return a pipeline of the same names that leaves no trace.
 
