@@ -6,6 +6,7 @@ from dagster_dlt.components.dlt_load_collection.component import (
     DltLoadCollectionComponent,
     DltLoadSpecModel,
 )
+from dagster_dlt.components.dlt_load_collection.schedules import DltLoadSchedule
 from dagster_dlt.dlt_event_iterator import DltEventIterator, DltEventType
 from dagster_dlt.errors import DagsterDltError
 from dagster_dlt.loading.plan import RunOptions
@@ -30,6 +31,7 @@ __all__ = [
     "DltEventType",
     "DltLimit",
     "DltLoadCollectionComponent",
+    "DltLoadSchedule",
     "DltLoadSpecModel",
     "DltResourceSpec",
     "DltResourceTranslatorData",

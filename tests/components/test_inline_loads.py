@@ -555,7 +555,7 @@ FORMS = [
     DltLoadCollectionComponent.model(),
     DltLoadSpecModel.model(),
     op_settings.RetryPolicyForm,
-    schedules.ScheduleForm,
+    schedules.DltLoadSchedule,
     source.InlineSourceForm,
     rest_api.RestApiForm,
     sql_database.SqlDatabaseForm,

@@ -311,8 +311,7 @@ def test_a_cron_of_static_partitions_asks_for_all_of_them_each_time(project):
 def test_settings_can_be_given_in_python(pipeline):
     import dlt
 
-    from dagster_dlt import DltRunConfig
-    from dagster_dlt.components.dlt_load_collection.schedules import ScheduleForm
+    from dagster_dlt import DltLoadSchedule, DltRunConfig
 
     @dlt.source
     def shop():
@@ -326,7 +325,7 @@ def test_settings_can_be_given_in_python(pipeline):
                 name="load_shop",
                 retry_policy=dg.RetryPolicy(max_retries=2),
                 run_config=DltRunConfig(decompose="serialize"),
-                schedule=ScheduleForm(cron="0 6 * * *"),
+                schedule=DltLoadSchedule(cron="0 6 * * *"),
             )
         ]
     )

@@ -42,7 +42,7 @@ from dagster_dlt.components.dlt_load_collection.partitions import (
 from dagster_dlt.components.dlt_load_collection.python_path import object_at
 from dagster_dlt.components.dlt_load_collection.scaffolder import DltLoadCollectionScaffolder
 from dagster_dlt.components.dlt_load_collection.schedules import (
-    ScheduleForm,
+    DltLoadSchedule,
     schedule_form,
     scheduled,
 )
@@ -239,11 +239,11 @@ class DltLoadSpecModel(dg.Resolvable):
         ),
     ] = None
     schedule: Annotated[
-        ScheduleForm | None,
+        DltLoadSchedule | None,
         _resolver_of(
             "schedule",
             schedule_form,
-            ScheduleForm,
+            DltLoadSchedule,
             description=(
                 "When the assets are materialized: a cron expression, or a mapping with cron, "
                 "timezone and status. Without cron, time partitions say when."

@@ -14,8 +14,14 @@ AnyJob: TypeAlias = Any
 AnySchedule: TypeAlias = Any
 
 
-class ScheduleForm(Form):
-    """When a load runs. Time partitions say so themselves, by default when one is over."""
+class DltLoadSchedule(Form):
+    """When a load runs. Time partitions say so themselves, by default when one is over.
+
+    Example:
+        >>> from dagster_dlt import DltLoadSchedule
+        >>> DltLoadSchedule(cron="0 6 * * *", timezone="Europe/Paris").status
+        'stopped'
+    """
 
     short_for: ClassVar[str | None] = "cron"
 
@@ -30,17 +36,17 @@ class ScheduleForm(Form):
     )
 
 
-def schedule_form(given: object, load: str) -> ScheduleForm:
+def schedule_form(given: object, load: str) -> DltLoadSchedule:
     """Return the schedule that YAML describes.
 
     Raises:
         InvalidLoadError: a field is unknown or wrong.
     """
-    return checked(ScheduleForm, given, load, "schedule")
+    return checked(DltLoadSchedule, given, load, "schedule")
 
 
 def scheduled(
-    assets: dg.AssetsDefinition, form: ScheduleForm, load: str
+    assets: dg.AssetsDefinition, form: DltLoadSchedule, load: str
 ) -> tuple[AnyJob, AnySchedule]:
     """Return a job of all assets of a load, and its schedule.
 
@@ -60,7 +66,7 @@ def scheduled(
 def _schedule(
     name: str,
     job: AnyJob,
-    form: ScheduleForm,
+    form: DltLoadSchedule,
     partitions: dg.PartitionsDefinition[str] | None,
 ) -> AnySchedule:
     cron, timezone = form.cron, form.timezone
