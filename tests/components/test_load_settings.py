@@ -192,7 +192,7 @@ def test_run_config_of_the_yaml_wins_over_the_projects_own_resource(project):
     [
         ("run_config: {decompos: parallel}", "run_config", "Did you mean 'decompose'?"),
         ("run_config: {max_workers: 0}", "run_config.max_workers", "greater than 0"),
-        ("run_config: {limit: {}}", "run_config.limit", "neither max_items nor max_time"),
+        ("run_config: {limit: {max_items: 0}}", "run_config.limit.max_items", "greater than 0"),
         ("retry_policy: {max_retry: 1}", "retry_policy", "Did you mean 'max_retries'?"),
         ("retry_policy: {backoff: linear}", "retry_policy", "delay"),
         ("schedule: {corn: '0 6 * * *'}", "schedule", "Did you mean 'cron'?"),
