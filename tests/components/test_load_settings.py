@@ -208,7 +208,7 @@ def test_a_wrong_setting_is_refused_with_its_load_and_field(project, settings, f
 
     assert isinstance(error, InvalidLoadError)
     assert error.load.startswith("load 1")
-    assert error.field == field
+    assert field.startswith(error.field)  # old releases do not tell what is inside a config
     assert said in str(error)
 
 
