@@ -330,6 +330,17 @@ def test_names_that_assets_have_are_known_when_definitions_are_loaded(project, m
     assert "'DATASET', which is not set" in error.problem
 
 
+def test_names_of_tables_are_known_when_definitions_are_loaded_too(project, monkeypatch):
+    monkeypatch.setenv("TABLE", "visits")
+    project.write_yaml(FILES.replace("name: clicks", 'name: "{{ env.TABLE }}"'))
+    with project.definitions() as defs:
+        assert keys(defs) == ["raw/prices", "raw/visits"]
+
+    monkeypatch.delenv("TABLE")
+
+    assert refusal(project).field == "source.filesystem.tables[0].name"
+
+
 def test_a_database_that_is_known_only_at_run_time_is_not_made_up(project, monkeypatch):
     monkeypatch.delenv("PASSWORD", raising=False)
     credentials = "postgresql://loader:{{ env.PASSWORD }}@db.example.com/wh"
@@ -435,6 +446,14 @@ def test_a_wrong_field_of_a_table_is_refused_with_the_table(project, before, aft
 
     assert error.field == field
     assert said in str(error)
+
+
+def test_a_database_whose_tables_are_not_listed_has_them_all_when_it_is_asked(crm: str):
+    inline = source.InlineSource({"sql_database": {"credentials": crm}, "name": "crm"}, "load 1")
+
+    assert inline.described() is None
+    assert sorted(inline().resources) == ["customers", "orders"]
+    assert inline().name == "crm"
 
 
 def test_a_source_is_of_exactly_one_kind(project):

@@ -14,23 +14,20 @@ from pydantic import ConfigDict, Field, model_validator
 from dagster_dlt._redaction import shielded
 from dagster_dlt.components.dlt_load_collection.inline.environment import (
     PLACEHOLDER,
-    Missing,
     Placeholders,
-    Variables,
-    Waiting,
     filled,
 )
 from dagster_dlt.components.dlt_load_collection.inline.form import Form, checked, refuse_unknown
+from dagster_dlt.components.dlt_load_collection.inline.names import named
 from dagster_dlt.components.dlt_load_collection.inline.source import in_a_run, refused
-from dagster_dlt.errors import InvalidLoadError
 
 #: Fields of a destination's configuration that the pipeline, or dlt, sets.
 _NOT_SETTINGS = frozenset(
     {"self", "destination_type", "destination_name", "dataset_name", "default_schema_name"}
     | {"pipeline_name", "pipeline_working_dir", "staging_config", "local_dir"}
 )
-#: What assets are named by: it has to be known when definitions are loaded.
-_NAMES = ("pipeline_name", "name", "dataset_name")
+#: What assets are named by.
+_NAMES = frozenset({"pipeline_name", "name", "dataset_name", "destination", "type"})
 
 
 class DestinationForm(Form):
@@ -179,34 +176,8 @@ class InlinePipeline:
     def _form(self, given: Mapping[str, Any]) -> PipelineForm:
         return checked(PipelineForm, given, self.load, "pipeline")
 
-    def _named(self) -> dict[str, Any]:
-        """Return what YAML says with the names filled in, which a run and its assets share."""
-        found = dict(self.given)
-        for field in _NAMES:
-            if isinstance(found.get(field), Waiting):
-                found[field] = self._name(found[field])
-        destination = found.get("destination")
-        if isinstance(destination, Waiting):
-            found["destination"] = self._name(destination)
-        elif isinstance(destination, Mapping):
-            found["destination"] = {
-                key: self._name(value)
-                if isinstance(value, Waiting) and key in {"type", "name"}
-                else value
-                for key, value in destination.items()
-            }
-        return found
-
-    def _name(self, template: Waiting) -> object:
-        try:
-            return template.filled(Variables())
-        except Missing as missing:
-            problem = (
-                f"asks for environment variable {missing.variable!r}, which is not set. Assets are "
-                "named by it, so it has to be known where definitions are loaded. Set it there, or "
-                f"give it a default: env('{missing.variable}', '...')."
-            )
-            raise InvalidLoadError(self.load, template.field, problem) from None
+    def _named(self) -> Any:  # noqa: ANN401 - YAML
+        return named(self.given, _NAMES, self.load)
 
 
 def _public(destination: DestinationForm) -> DestinationForm:

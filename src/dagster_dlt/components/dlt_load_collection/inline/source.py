@@ -17,11 +17,14 @@ from dagster_dlt.components.dlt_load_collection.inline.environment import (
 )
 from dagster_dlt.components.dlt_load_collection.inline.filesystem import FilesystemForm
 from dagster_dlt.components.dlt_load_collection.inline.form import Form, Problem, checked
+from dagster_dlt.components.dlt_load_collection.inline.names import named
 from dagster_dlt.components.dlt_load_collection.inline.reference import ReferenceForm, ResourceForm
 from dagster_dlt.components.dlt_load_collection.inline.rest_api import RestApiForm
 from dagster_dlt.components.dlt_load_collection.inline.sql_database import SqlDatabaseForm
 from dagster_dlt.errors import InvalidLoadError, VariableNotSetError
 
+#: What assets are named by.
+_NAMES = frozenset({"name", "table_name", "type", "tables", "resources"})
 _KINDS = ("rest_api", "sql_database", "filesystem", "type")
 
 
@@ -114,7 +117,7 @@ class InlineSource:
             VariableNotSetError: a template asks for one that is not set.
             InvalidLoadError: a variable has a value that cannot be.
         """
-        source = shielded(lambda: self._built(in_a_run(self.given, self.load), described=False))
+        source = shielded(lambda: self._built(in_a_run(self._named(), self.load), described=False))
         if source is None:  # which only a description can be
             raise TypeError
         return source
@@ -133,7 +136,10 @@ class InlineSource:
         Raises:
             InvalidLoadError: a field is unknown or has a wrong value.
         """
-        return self._built(filled(self.given, Placeholders()), described=True)
+        return self._built(filled(self._named(), Placeholders()), described=True)
+
+    def _named(self) -> Any:  # noqa: ANN401 - YAML
+        return named(self.given, _NAMES, self.load)
 
     def _built(self, given: Mapping[str, Any], *, described: bool) -> DltSource | None:
         form = checked(InlineSourceForm, given, self.load, "source")

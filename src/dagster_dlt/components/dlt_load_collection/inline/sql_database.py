@@ -1,6 +1,7 @@
 """`sql_database:`, dlt's source for tables of a database, with keys and cursors for each table."""
 
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any, ClassVar, Final, Literal
 
 import dlt
@@ -58,6 +59,8 @@ class SqlDatabaseForm(Form):
 
     def source(self, name: str | None) -> DltSource:
         """Return dlt's source. It connects to the database when it is extracted."""
+        if self.tables is None:
+            return self._whole(name)
         return self._source(name, self.credentials)
 
     def described(self, name: str | None) -> DltSource | None:
@@ -65,12 +68,7 @@ class SqlDatabaseForm(Form):
         return self._source(name, _NOWHERE) if self.tables else None
 
     def _source(self, name: str | None, credentials: object) -> DltSource:
-        sql_table = _sql_table()
-        shared = self.model_dump(include=_SHARED, exclude_none=True)
-        if credentials is not None:
-            shared["credentials"] = credentials
-        if self.db_schema is not None:
-            shared["schema"] = self.db_schema
+        sql_table, shared = _dlts().sql_table, self._shared(credentials)
 
         @dlt.source(name=name or "sql_database", section="sql_database")
         def source() -> Any:  # noqa: ANN401 - dlt takes many forms
@@ -78,6 +76,21 @@ class SqlDatabaseForm(Form):
                 yield _resource(sql_table, table, shared)
 
         return source()
+
+    def _whole(self, name: str | None) -> DltSource:
+        """Return all tables of the schema, which the database is asked for."""
+        function = _dlts().sql_database
+        function = function.clone(name=name) if name else function
+        made: DltSource = function(**self._shared(self.credentials))
+        return made
+
+    def _shared(self, credentials: object) -> dict[str, Any]:
+        shared = self.model_dump(include=_SHARED, exclude_none=True)
+        if credentials is not None:
+            shared["credentials"] = credentials
+        if self.db_schema is not None:
+            shared["schema"] = self.db_schema
+        return shared
 
 
 _SHARED: Final = {"backend", "chunk_size", "reflection_level", "backend_kwargs", "engine_kwargs"}
@@ -101,9 +114,9 @@ def _resource(
     return resource
 
 
-def _sql_table() -> Callable[..., DltResource]:
+def _dlts() -> ModuleType:
     require("sqlalchemy", "dagster-dlt[sql-database]")
     # Only here: without SQLAlchemy it cannot be imported.
-    from dlt.sources.sql_database import sql_table  # noqa: PLC0415
+    from dlt.sources import sql_database  # noqa: PLC0415
 
-    return sql_table
+    return sql_database
