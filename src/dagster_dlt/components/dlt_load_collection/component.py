@@ -359,6 +359,9 @@ class DltLoadCollectionComponent(dg.Component, dg.Resolvable):
 
     In a subclass, override `get_asset_spec` to change the assets, or `execute` to change what a
     run does.
+
+    `source` and `pipeline` may also be blocks of YAML: `docs/guides/component.md` has loads without
+    Python, and `docs/reference/component.md` all fields.
     """
 
     loads: Annotated[
