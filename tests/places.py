@@ -19,6 +19,7 @@ from dagster_dlt._facts import ResourceFacts
 from dagster_dlt.loading.entry import Entry, Loader
 from dagster_dlt.loading.ledger import Ledger, ledger_of
 from dagster_dlt.loading.outcome import Outcome
+from dagster_dlt.loading.pipeline import directed
 from dagster_dlt.loading.plan import Plan
 from dagster_dlt.loading.run import run
 from dagster_dlt.loading.turns import turn_of
@@ -120,7 +121,7 @@ def load(
 
     loader = Loader(run_id, plan.pop("step", "load"), attempt, partition)
     options = plan.pop("options", {})
-    run(Plan(pipeline, source, options, loader, **plan), report, LOG)
+    run(Plan(directed(pipeline, options), source, options, loader, **plan), report, LOG)
     return reported
 
 

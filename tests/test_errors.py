@@ -52,6 +52,8 @@ EXAMPLES = [
     errors.PartitionedReplaceError("2024-01-01", ["orders"]),
     errors.CursorValueError("soon", "orders", "at"),
     errors.RunConfigError("window", "is given to a run of partition 'a'", "Leave it out"),
+    errors.BranchDatasetError("fix/a", "destination 'sink' has no datasets", "Give another one"),
+    errors.EnvironmentSettingError("branch", "is not known", "Give the name of the branch"),
     errors.ResourceNotSelectedError("shop", "order", ["orders"]),
     errors.DestinationFileBusyError("/data/x.duckdb", "/usr/bin/duckdb (PID 7)", 300.0),
     errors.LeaseLostError(["orders"]),

@@ -1,11 +1,14 @@
 """Every private Dagster name we use, each with its reason; the only file that may."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import dagster as dg
+
+# What `dg.EnvVar.int` makes, whose variable nothing else tells.
+from dagster._config.field_utils import IntEnvVar
 
 # The function behind an op, which says what its argument `config` is; a context has only values.
 from dagster._core.definitions.decorators.op_decorator import DecoratedOpFunction
@@ -21,6 +24,7 @@ from dagster_shared.libraries import DagsterLibraryRegistry
 from packaging.version import Version
 
 from dagster_dlt._facts import Window
+from dagster_dlt.errors import EnvironmentSettingError
 from dagster_dlt.loading.entry import RANGE
 
 #: Characters that an asset key cannot have; dots are taken from 1.13.5 on.
@@ -157,6 +161,56 @@ def op_config(context: dg.OpExecutionContext, kind: type[dg.Config]) -> Mapping[
     return values
 
 
+def with_variables(
+    value: object,
+    field: str,
+    seen: Callable[[str], object] | None = None,
+) -> Any:  # noqa: ANN401 - what a field holds may be anything
+    """Return a value with those of the environment variables in it, at any depth.
+
+    Dagster puts them in only where a field is declared as text or a number. In a mapping of
+    anything it leaves what a variable is written as in the launchpad: `{"env": "NAME"}`.
+
+    Args:
+        value: What a field of a resource holds.
+        field: Where it stands, for errors.
+        seen: Takes the value of each variable.
+
+    Raises:
+        EnvironmentSettingError: a variable is not set.
+    """
+    if isinstance(value, Mapping) and value.keys() != {"env"}:
+        return {key: with_variables(each, f"{field}: {key}", seen) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [with_variables(each, field, seen) for each in value]
+    name = value["env"] if isinstance(value, Mapping) else _variable(value)
+    if not isinstance(name, str):
+        return value
+    found = os.environ.get(name)
+    if found is None:
+        problem = f"is to be taken from the environment variable {name!r}, which is not set"
+        raise EnvironmentSettingError(field, problem, "Set it where the run works")
+    if seen:
+        seen(found)
+    return found
+
+
+def _variable(value: object) -> str | None:
+    if isinstance(value, dg.EnvVar):
+        return value.env_var_name
+    return value.name if isinstance(value, IntEnvVar) else None
+
+
+def chosen_at_launch(context: dg.InitResourceContext) -> frozenset[str]:
+    """Return the fields of a resource that the run's config has a value for."""
+    if context.run is None:
+        return frozenset()
+    run_config: Mapping[str, Any] = context.run.run_config
+    given, definition = run_config.get("resources") or {}, context.resource_def
+    chosen = [given.get(k) for k, v in context.all_resource_defs.items() if v is definition]
+    return frozenset(name for each in chosen for name in (each or {}).get("config") or {})
+
+
 def set_in_code(
     context: dg.InitResourceContext, kind: type[dg.ConfigurableResource[Any]]
 ) -> dict[str, Any]:
@@ -170,16 +224,13 @@ def set_in_code(
     original = getattr(definition and definition.resource_fn, "__self__", None)
     if context.run is None or not isinstance(original, kind):
         return {}
-    run_config: Mapping[str, Any] = context.run.run_config
-    given = run_config.get("resources") or {}
-    chosen = [given.get(k) for k, v in context.all_resource_defs.items() if v is definition]
-    names = {name for each in chosen for name in (each or {}).get("config") or {}}
+    names = chosen_at_launch(context)
     fields = type(original).model_fields.keys() - original.nested_resources.keys()
-    values = {name: getattr(original, name) for name in fields}
+    values = {name: getattr(original, name) for name in fields if name not in names}
+    # Variables within a mapping are put in when they are needed: their values are secrets.
     return {
-        name: value.get_value() if isinstance(value, dg.EnvVar) else value
+        name: value if isinstance(value, Mapping) else with_variables(value, name)
         for name, value in values.items()
-        if name not in names
     }
 
 

@@ -1,6 +1,7 @@
 """`DltEventIterator`: the events of a load, with further facts added on request."""
 
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from types import GeneratorType
 from typing import Any, Final, Generic, cast
 
@@ -43,6 +44,8 @@ class DltEventIterator(Iterator[T], Generic[T]):
         dlt_pipeline: Pipeline,
         loaded: Mapping[dg.AssetKey, Sequence[ResourceFacts]] | None = None,
         executed: Sequence[Pipeline] = (),
+        *,
+        configured: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
         """Wrap events.
 
@@ -52,12 +55,14 @@ class DltEventIterator(Iterator[T], Generic[T]):
             dlt_pipeline: The pipeline that was given.
             loaded: What was loaded for each asset; filled while `events` is consumed.
             executed: The pipelines that were executed, likewise.
+            configured: Configures dlt for questions to the destination.
         """
         self._events = events
         self._context = context
         self._pipeline = dlt_pipeline
         self._loaded = loaded if loaded is not None else {}
         self._executed = executed
+        self._configured = configured
         self._delivered = _deliver(events, _dagster.op_context(context))
 
     @property  # type: ignore[misc]  # that of `object` can be set
@@ -97,7 +102,12 @@ class DltEventIterator(Iterator[T], Generic[T]):
             date or an epoch. A count that cannot be had is a warning in the log, never a failure.
         """
         return DltEventIterator(
-            self._with_row_counts(), self._context, self._pipeline, self._loaded, self._executed
+            self._with_row_counts(),
+            self._context,
+            self._pipeline,
+            self._loaded,
+            self._executed,
+            configured=self._configured,
         )
 
     def close(self) -> None:
@@ -127,7 +137,7 @@ class DltEventIterator(Iterator[T], Generic[T]):
             return {} if rows is None else {DAGSTER_PARTITION_ROW_COUNT: rows}
         tables = {table.name for facts in resources for table in facts.tables}
         try:
-            with turn_of(self.pipeline):
+            with self._configured(), turn_of(self.pipeline):
                 if _dagster.loads_several_partitions(context):
                     # One count would stand on each partition of the range.
                     self._count_partitions(event, resources)

@@ -32,6 +32,8 @@
     │   ├── PartitionedReplaceError       a table that each partition would replace
     │   ├── CursorValueError              a value of a cursor that tells no time
     │   ├── RunConfigError                choices for a run that cannot be kept, or not together
+    │   ├── BranchDatasetError            a branch without a dataset of its own
+    │   ├── EnvironmentSettingError       a setting of the Dagster resource that cannot be used
     │   ├── ResourceNotSelectedError      a chosen resource that the run does not load
     │   ├── PendingPackagesError          packages of an earlier run, where they are not wanted
     │   ├── PackagesLeftBehindError       packages of dlt alone, whose cursors would move in
@@ -509,6 +511,35 @@ class RunConfigError(RunError):
 
     def __str__(self) -> str:
         return f"Run config: {self.field} {self.problem}. {self.remedy}."
+
+
+class BranchDatasetError(RunError):
+    """A branch would load into a dataset that is not certainly apart from production's."""
+
+    def __init__(self, branch: str, problem: str, remedy: str) -> None:
+        self.branch = branch
+        self.problem = problem
+        self.remedy = remedy
+        super().__init__(branch, problem, remedy)
+
+    def __str__(self) -> str:
+        return (
+            f"Branch {self.branch!r} cannot have a dataset of its own: {self.problem}. "
+            f"{self.remedy}. Nothing was read or written."
+        )
+
+
+class EnvironmentSettingError(RunError):
+    """What the Dagster resource says of the environment cannot be used."""
+
+    def __init__(self, field: str, problem: str, remedy: str) -> None:
+        self.field = field
+        self.problem = problem
+        self.remedy = remedy
+        super().__init__(field, problem, remedy)
+
+    def __str__(self) -> str:
+        return f"DagsterDltResource: {self.field} {self.problem}. {self.remedy}."
 
 
 class ResourceNotSelectedError(RunError):

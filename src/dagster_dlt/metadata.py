@@ -71,7 +71,7 @@ def load_metadata(
         metadata[key] = load.location.qualified(resource.table)
         metadata[DAGSTER_COLUMN_SCHEMA] = table_schema(resource.tables[0])
     elif DAGSTER_TABLE_NAME in known:
-        metadata[DAGSTER_TABLE_NAME] = known[DAGSTER_TABLE_NAME]
+        metadata[DAGSTER_TABLE_NAME] = _table_name(load, known)
     others = resource.nested if resource.table else (*resource.tables, *resource.nested)
     for table in others:
         metadata.setdefault(table.name, table_schema(table))
@@ -154,6 +154,17 @@ def resources_of(event_metadata: Mapping[str, Any]) -> list[str]:
         return list(plain(event_metadata[META_KEY_RESOURCES]))
     name = plain(event_metadata.get(META_KEY_RESOURCE))
     return [str(name)] if name else []
+
+
+def _table_name(load: LoadFacts, known: Mapping[str, Any]) -> object:
+    """Return the name of a table that a load has not created, from that in the definition.
+
+    The definition's dataset need not be the one that is loaded into.
+    """
+    name = known[DAGSTER_TABLE_NAME]
+    if META_KEY_TABLE in known:  # it is the user's own
+        return name
+    return load.location.qualified(str(plain(name)).rsplit(".", 1)[-1])
 
 
 def plain(value: object) -> Any:  # noqa: ANN401 - whatever was put in

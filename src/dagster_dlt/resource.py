@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Callable, Generator, Iterator, Mapping
 from collections.abc import Set as AbstractSet
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
@@ -11,7 +12,7 @@ import dagster as dg
 from dlt.common.pipeline import LoadInfo
 from dlt.extract import DltResource
 from dlt.pipeline.pipeline import Pipeline
-from pydantic import Field, PositiveInt
+from pydantic import Field, PositiveInt, PrivateAttr
 from typing_extensions import Unpack, override
 
 from dagster_dlt import _dagster, _dlt, metadata
@@ -28,7 +29,9 @@ from dagster_dlt.constants import (
     META_KEY_PIPELINES_DIR,
 )
 from dagster_dlt.dlt_event_iterator import DltEventIterator, DltEventType
+from dagster_dlt.environment import Environment
 from dagster_dlt.errors import ResourcesFailedError, RunConfigError
+from dagster_dlt.loading.branch import TEMPLATE
 from dagster_dlt.loading.entry import Loader
 from dagster_dlt.loading.outcome import Outcome, Report
 from dagster_dlt.loading.parking import Parking
@@ -71,6 +74,18 @@ class DagsterDltResource(dg.ConfigurableResource[Any], DltRunConfig):
             (`"parallel"`), each materialized as soon as it is in. A package takes about a quarter
             of a second, so this is for few and slow resources.
         max_workers: How many parts are loaded side by side, at most.
+        destination: Name or reference of dlt's destination to load into, such as `"duckdb"`, in
+            place of the pipeline's. `docs/guides/environments.md` has more on this field and on
+            those below. All take a `dagster.EnvVar`.
+        dataset_name: Dataset to load into, in place of the pipeline's.
+        branch: Name of a branch whose loads are to be kept apart from production's. In a branch
+            deployment of Dagster+ that is known without. Empty means none.
+        branch_dataset: What the datasets of a branch are called. `{dataset}` stands for the name
+            that it would be otherwise, `{branch}` for the branch, with a digest.
+        config: dlt's configuration and credentials, by key: `"destination.postgres.credentials"`,
+            `"sources.shop.api_key"`, or nested. It comes before the environment and the files in
+            `.dlt`, and after what code passes to a source or a destination. A mapping
+            `{"env": "NAME"}`, which a `dagster.EnvVar` is, stands for the variable's value.
 
     Example:
         >>> import dagster as dg
@@ -83,6 +98,25 @@ class DagsterDltResource(dg.ConfigurableResource[Any], DltRunConfig):
     decompose: Decompose = Field(default="none", description=description_of("decompose"))
     max_workers: PositiveInt = Field(default=4, description=description_of("max_workers"))
     dry_run: bool = Field(default=False, description=description_of("dry_run"))
+    destination: str | None = Field(
+        default=None, description="Name or reference of dlt's destination to load into."
+    )
+    dataset_name: str | None = Field(default=None, description="Dataset to load into.")
+    branch: str | None = Field(
+        default=None, description="Branch whose loads are to be kept apart from production's."
+    )
+    branch_dataset: str = Field(
+        default=TEMPLATE,
+        description="What the datasets of a branch are called, with {dataset} and {branch}.",
+    )
+    config: dict[str, Any] | None = Field(
+        default=None,
+        description=(
+            "dlt's configuration and credentials by key, such as destination.postgres.credentials. "
+            'For a value from the environment write {"env": "NAME"}.'
+        ),
+    )
+    _at_launch: frozenset[str] = PrivateAttr(default=frozenset())
 
     @override
     def create_resource(self, context: dg.InitResourceContext) -> Any:
@@ -91,7 +125,30 @@ class DagsterDltResource(dg.ConfigurableResource[Any], DltRunConfig):
         Args:
             context: Context of the resource, which Dagster gives.
         """
-        return self.model_copy(update=_dagster.set_in_code(context, DagsterDltResource))
+        made = self.model_copy(update=_dagster.set_in_code(context, DagsterDltResource))
+        made._at_launch = _dagster.chosen_at_launch(context)  # noqa: SLF001 - our own
+        return made
+
+    def configured(self) -> AbstractContextManager[None]:
+        """Put `config` in front of dlt's own configuration, for what is called in a block.
+
+        `run` does it by itself, also for a source function that it is given uncalled. This is for
+        what a body calls before, such as a source function with arguments.
+
+        Raises:
+            EnvironmentSettingError: an environment variable is not set, or a key is twice there.
+
+        Example:
+            >>> import dlt
+            >>> from dagster_dlt import DagsterDltResource
+            >>> with DagsterDltResource(config={"sources.shop.page_size": 50}).configured():
+            ...     dlt.config["sources.shop.page_size"]
+            50
+        """
+        return self._environment().configured()
+
+    def _environment(self) -> Environment:
+        return Environment.of(dict(self), self._at_launch)
 
     def run(
         self,
@@ -146,6 +203,11 @@ class DagsterDltResource(dg.ConfigurableResource[Any], DltRunConfig):
         check_options(options)
 
         def begin() -> DltEventIterator:
+            environment = self._environment()
+            with environment.configured():
+                return bound(environment)
+
+        def bound(environment: Environment) -> DltEventIterator:
             binding = Binding.of(context, dlt_source, dlt_pipeline, dagster_dlt_translator)
             chosen = self._chosen(context, config)
             # Without assets only asset checks are selected, and nothing is loaded.
@@ -154,11 +216,16 @@ class DagsterDltResource(dg.ConfigurableResource[Any], DltRunConfig):
             kept = set() if chosen.dry_run else narrowed.resources.keys()
             _refuse_gaps(_dagster.op_context(context), binding.resources.keys() - kept, chosen)
             binding = narrowed
-            execution = self._execution(context, binding, chosen, options)
+            execution = self._execution(context, binding, chosen, options, environment)
             events = execution.events()
             execution.call.begins(events)
             return DltEventIterator(
-                events, context, binding.pipeline, execution.loaded, execution.executed
+                events,
+                context,
+                execution.plan.given,
+                execution.loaded,
+                execution.executed,
+                configured=environment.configured,
             )
 
         return shielded(begin)
@@ -169,7 +236,12 @@ class DagsterDltResource(dg.ConfigurableResource[Any], DltRunConfig):
         return merged(*found, self)
 
     def _execution(
-        self, context: RunContext, binding: Binding, chosen: DltRunConfig, options: RunOptions
+        self,
+        context: RunContext,
+        binding: Binding,
+        chosen: DltRunConfig,
+        options: RunOptions,
+        environment: Environment,
     ) -> "_Execution":
         parking, directory = None, self.workspace_dir
         if directory and "://" in directory:
@@ -183,8 +255,10 @@ class DagsterDltResource(dg.ConfigurableResource[Any], DltRunConfig):
         options = with_options(options, chosen)
         left = [name for name, spec in binding.specs.items() if not call.was_made(spec.key)]
         window = _dagster.window_of(op)
+        plain = environment.plain(binding.pipeline, options)
         plan = Plan(
-            given=binding.pipeline,
+            given=environment.pipeline(plain),
+            dataset=plain.dataset_name,
             # Resources keep what dlt does to them while it runs: the definition's stay as they are.
             source=binding.source.with_resources(*left),
             options=options,
@@ -214,8 +288,8 @@ class DagsterDltResource(dg.ConfigurableResource[Any], DltRunConfig):
         refuse_unsafe(chosen, plan.refresh, plan.loader.partition, alone=alone)
         check_partition(plan)
         if chosen.dry_run:
-            return _DryRun(context, binding, plan, call)
-        return _Execution(context, binding, plan, call)
+            return _DryRun(context, binding, plan, call, environment)
+        return _Execution(context, binding, plan, call, environment)
 
     def extract_resource_metadata(
         self,
@@ -249,6 +323,7 @@ class _Execution:
     binding: Binding
     plan: Plan
     call: Call
+    environment: Environment
     #: What was loaded for each asset, filled as it is committed.
     loaded: dict[dg.AssetKey, list[ResourceFacts]] = field(default_factory=dict)
     #: The same as metadata, of assets that have to wait for further resources as well.
@@ -296,7 +371,8 @@ class _Execution:
 
     def _work(self, report: Callable[[Report], None]) -> None:
         try:
-            run_load(self.plan, report, RedactedLog(self.context.log))
+            with self.environment.configured():
+                run_load(self.plan, report, RedactedLog(self.context.log))
         finally:
             # dlt notes them by thread, and this one ends.
             _dlt.remember_secrets()
@@ -348,7 +424,8 @@ class _DryRun(_Execution):
     @override
     def _events(self) -> Iterator[DltEventType]:
         try:
-            found = preview(self.plan, RedactedLog(self.context.log)).told(self.plan)
+            with self.environment.configured():
+                found = preview(self.plan, RedactedLog(self.context.log)).told(self.plan)
         finally:
             _dlt.remember_secrets()
         lines = "\n".join(f"- {name}: {value}" for name, value in found.items())

@@ -4,11 +4,14 @@ Answers are plain values or frozen facts; nothing here writes to an object it wa
 import one another; everyone else asks for `_dlt.name`.
 """
 
+from dagster_dlt._dlt.configuration import Values, configured, configured_alike, with_workers
 from dagster_dlt._dlt.destinations import (
     active,
     any_schema,
     client_of,
+    dataset_apart,
     destination_name,
+    directed,
     file_of,
     has_packages,
     home_of,
@@ -17,7 +20,7 @@ from dagster_dlt._dlt.destinations import (
     schema_for,
     schema_of,
     schema_paths,
-    with_credentials,
+    shares_staging,
 )
 from dagster_dlt._dlt.facts import count_rows, load_facts, resource_facts, row_counts
 from dagster_dlt._dlt.failures import (
@@ -99,12 +102,12 @@ from dagster_dlt._dlt.tables import (
     transaction,
     with_private_staging,
 )
-from dagster_dlt._dlt.workers import with_workers
 
 __all__ = [
     "AnySource",
     "Files",
     "Stop",
+    "Values",
     "active",
     "add_tables",
     "adds_rows",
@@ -121,10 +124,14 @@ __all__ = [
     "client_of",
     "client_with_table",
     "comes_from_outside",
+    "configured",
+    "configured_alike",
     "count_rows",
     "create_table",
     "cursor_of",
+    "dataset_apart",
     "destination_name",
+    "directed",
     "disposition_in",
     "docstring",
     "dropped_by",
@@ -178,6 +185,7 @@ __all__ = [
     "schema_of",
     "schema_paths",
     "selected_resources",
+    "shares_staging",
     "staging_dataset",
     "stand_in_pipeline",
     "stand_in_source",
@@ -191,7 +199,6 @@ __all__ = [
     "transaction",
     "watch",
     "when_left",
-    "with_credentials",
     "with_private_staging",
     "with_workers",
     "write_disposition_of",

@@ -16,6 +16,7 @@ from dlt.common.destination.client import (
     JobClientBase,
     WithStateSync,
 )
+from dlt.common.destination.exceptions import InvalidDestinationReference
 from dlt.common.pipeline import PipelineContext
 from dlt.common.schema import Schema
 from dlt.common.storages import LoadStorage, NormalizeStorage
@@ -23,6 +24,7 @@ from dlt.destinations.job_client_impl import SqlJobClientBase
 from dlt.extract import DltResource, DltSource
 from dlt.pipeline.pipeline import Pipeline
 
+from dagster_dlt._dlt.configuration import seen_by_pools
 from dagster_dlt._dlt.secrets import remember_config
 from dagster_dlt._facts import Home, Location
 from dagster_dlt._redaction import is_secret_name, redacted, remember
@@ -49,14 +51,54 @@ def schema_paths(pipeline: Pipeline) -> tuple[str | None, str | None]:
     return config.import_schema_path, config.export_schema_path
 
 
-def with_credentials(
-    destination: TDestinationReferenceArg | None, credentials: object
-) -> TDestinationReferenceArg | None:
-    """Return `destination` with the credentials that a run was given."""
-    if credentials is None or destination is None:
-        return destination
-    remember({"credentials": credentials})
-    return Destination.from_reference(destination, credentials=credentials)
+def directed(
+    pipeline: Pipeline,
+    *,
+    destination: TDestinationReferenceArg | None = None,
+    credentials: object = None,
+    staging: TDestinationReferenceArg | None = None,
+    dataset_name: str | None = None,
+) -> Pipeline:
+    """Return a pipeline like another one, in the same directory, that loads somewhere else.
+
+    What is left out is as it was. A name gets the layout that the configuration gives to names.
+    The pipeline is not to be run: it shares its directory, and all in it, with the other one.
+    """
+    # `copy` would go by what dlt lets be pickled, which is the name alone.
+    other = object.__new__(type(pipeline))
+    vars(other).update(vars(pipeline))
+    reference = destination or pipeline.destination
+    if reference is not None and (destination or credentials is not None):
+        # Not given to dlt, which takes none for an object that it has already.
+        params = {} if credentials is None else {"credentials": credentials}
+        remember(params)
+        other.destination = _made(reference, **params)
+    if staging:
+        other.staging = _made(staging)
+    other._set_dataset_name(dataset_name)
+    return other
+
+
+def _made(reference: TDestinationReferenceArg, **params: object) -> AnyDestination:
+    made = Destination.from_reference(reference)
+    if made is None:  # for dlt a reference may be nothing
+        raise InvalidDestinationReference(reference)
+    return destination_with(made, **params)
+
+
+def dataset_apart(pipeline: Pipeline) -> str | None:
+    """Return the dataset of the pipeline, if its destination keeps datasets apart."""
+    destination = pipeline.destination
+    if destination is None or not issubclass(destination.spec, DestinationClientDwhConfiguration):
+        return None
+    return pipeline.dataset_name or None
+
+
+def shares_staging(pipeline: Pipeline) -> bool:
+    """Tell whether the configuration gives all datasets one staging dataset."""
+    config = client_of(pipeline, any_schema(pipeline)).config
+    layout = getattr(config, "staging_dataset_name_layout", "%s")
+    return "%s" not in layout
 
 
 def destination_with(destination: AnyDestination, **params: object) -> AnyDestination:
@@ -152,7 +194,7 @@ def leaving_active_pipeline() -> Iterator[None]:
 @contextmanager
 def active(pipeline: Pipeline) -> Iterator[None]:
     """Make `pipeline` dlt's active one in this thread, and put back the one that was."""
-    with leaving_active_pipeline():
+    with leaving_active_pipeline(), seen_by_pools():
         pipeline.activate()
         yield
 

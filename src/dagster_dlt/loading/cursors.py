@@ -15,7 +15,7 @@ from dagster_dlt import _dlt
 from dagster_dlt.errors import RefusedError
 from dagster_dlt.loading.entry import Entry, Loader
 from dagster_dlt.loading.pending import left_behind, of_resources
-from dagster_dlt.loading.pipeline import fresh
+from dagster_dlt.loading.pipeline import fresh, kept_by_dlt
 from dagster_dlt.loading.site import Site
 from dagster_dlt.loading.state import merge
 from dagster_dlt.loading.workspace import adopt_state, take
@@ -138,8 +138,9 @@ def _cursors_of(state: Any, cursor: Cursor) -> Any:  # noqa: ANN401 - a part of 
 def state_of(site: Site) -> Mapping[str, Any]:
     """Return the state that the next run of the pipeline begins with; changes nothing."""
     if site.state_dir is not None:
-        kept = _dlt.state_below(site.state_dir / site.name)
-        return kept or _dlt.state_below(Path(site.given.working_dir))
+        path = site.state_dir / site.name
+        kept = _dlt.state_below(path)
+        return kept or _dlt.state_below(kept_by_dlt(site.given) or path)
     with restored(site) as pipeline:
         return pipeline.state
 
@@ -204,12 +205,13 @@ def restored(site: Site) -> Iterator[Pipeline]:
 
 
 def _write_below(site: Site, path: Path, change: Change) -> None:
-    adopt_state(Path(site.given.working_dir), path / site.name)
+    if kept := kept_by_dlt(site.given):
+        adopt_state(kept, path / site.name)
     with take(path, permanent_of=site.name) as free:
         if not free:
             subject = f"The state of pipeline {site.name!r}"
             raise RefusedError(subject, "is held by a load", "Wait until it is over")
-        pipeline = fresh(site.given, {}, path)
+        pipeline = fresh(site.given, path)
         with _dlt.active(pipeline), pipeline.managed_state() as state:
             change(state)
 

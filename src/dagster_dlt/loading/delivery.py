@@ -87,7 +87,7 @@ class Delivery:
             label: What is written down in a package that it extracts.
         """
         _dlt.raise_if_stopped()
-        pipeline = fresh(self.plan.given, self.plan.options, room)
+        pipeline = fresh(self.plan.given, room)
         pipeline.collector = Progress(
             self.plan.given.collector, self.report, on_extract=label.stick if label else None
         )

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Final, Protocol
 
+from dagster_dlt import _dlt
 from dagster_dlt.loading.entry import Loader
 from dagster_dlt.loading.machine import machine, sign_of_life
 
@@ -74,7 +75,9 @@ def beating(beat: Callable[[], object]) -> Iterator[None]:
             with suppress(Exception):
                 beat()
 
-    beats = threading.Thread(target=go_on, daemon=True, name="dagster-dlt-beat")
+    # A sign may need a client of its own, and that the credentials of this load.
+    alike = _dlt.configured_alike(go_on)
+    beats = threading.Thread(target=alike, daemon=True, name="dagster-dlt-beat")
     beats.start()
     try:
         yield

@@ -155,7 +155,7 @@ def is_apart(plan: Plan) -> bool:
     partition = plan.loader.partition
     if not partition:
         return False
-    names = (plan.given.pipeline_name, plan.options.get("dataset_name", plan.given.dataset_name))
+    names = (plan.given.pipeline_name, plan.dataset or plan.given.dataset_name)
     return any(_words(partition) in _words(name) for name in names if name)
 
 

@@ -40,7 +40,7 @@ class RunOptions(TypedDict, total=False):
     refresh: TRefreshMode
 
 
-#: Options that describe the pipeline rather than what is extracted.
+#: Options that say where the pipeline loads rather than what is extracted.
 PIPELINE_OPTIONS = frozenset({"destination", "staging", "dataset_name", "credentials"})
 
 
@@ -94,7 +94,7 @@ class Plan:
     """What one call of `run` is to load, from where, into what, and how.
 
     Attributes:
-        given: The user's pipeline, which is not run itself.
+        given: The user's pipeline, or one like it that loads elsewhere. It is not run itself.
         source: The source, narrowed to the resources that are to be loaded.
         options: Options of `dlt.Pipeline.run`.
         loader: The step of the Dagster run, which is part of the workspace's scope.
@@ -111,6 +111,7 @@ class Plan:
         is_retry: The step was tried before in this run, and `source` is what is left of it.
         limit: Where to stop reading each resource.
         workers: Workers by stage (`extract`, `normalize`, `load`) in place of dlt's configuration.
+        dataset: The dataset's name without what a branch adds to it; by default that of `given`.
     """
 
     given: Pipeline
@@ -130,6 +131,7 @@ class Plan:
     is_retry: bool = False
     limit: Limit | None = None
     workers: Mapping[str, int] = field(default_factory=dict)
+    dataset: str | None = None
 
     @property
     def refresh(self) -> TRefreshMode | None:

@@ -18,8 +18,8 @@ from dagster_dlt._redaction import redacted
 from dagster_dlt.loading.cursors import Cursor, cursors_in, restored
 from dagster_dlt.loading.extraction import refresh_of, replaces, told_limit
 from dagster_dlt.loading.pending import left_behind
-from dagster_dlt.loading.pipeline import fresh
-from dagster_dlt.loading.plan import PIPELINE_OPTIONS, Plan, parts
+from dagster_dlt.loading.pipeline import fresh, kept_by_dlt
+from dagster_dlt.loading.plan import Plan, parts
 from dagster_dlt.loading.site import Site, site_of
 from dagster_dlt.loading.workspace import FOLDER
 
@@ -69,37 +69,26 @@ def preview(plan: Plan, log: logging.Logger) -> Preview:
         log: Where to say that a file is waited for.
     """
     base = plan.base or Path(plan.given.pipelines_dir) / FOLDER
-    with _asked(plan) as asked:
-        site = site_of(asked, log, base=base, is_over=plan.is_over)
-        with _as_it_is(site) as pipeline:
-            names = _dlt.extracted_names(plan.source)
-            name = plan.source.schema.name
-            cursors = [
-                each
-                for each in (cursors_in(pipeline.state) if pipeline else [])
-                if each.source == name and each.resource in names
-            ]
-            drops = _drops(plan, pipeline) if pipeline else Drops()
-        location = _dlt.location_of(asked)
-        place = ".".join(filter(None, (location.database, location.dataset)))
-        return Preview(
-            target="/".join(filter(None, (_dlt.destination_name(asked), place))),
-            resources=tuple(_dlt.selected_resources(plan.source)),
-            cursors=tuple(each for each in cursors if str(each) not in drops.cursors),
-            drops=drops,
-            pending=tuple(_pending(plan, site)),
-            packages=tuple(_packages(plan)),
-        )
-
-
-@contextmanager
-def _asked(plan: Plan) -> Iterator[Pipeline]:
-    """Yield a pipeline with the destination that the run asks for."""
-    if not PIPELINE_OPTIONS & plan.options.keys():
-        yield plan.given
-        return
-    with TemporaryDirectory(prefix="dagster-dlt-") as elsewhere:
-        yield fresh(plan.given, plan.options, Path(elsewhere))
+    site = site_of(plan.given, log, base=base, is_over=plan.is_over)
+    with _as_it_is(site) as pipeline:
+        names = _dlt.extracted_names(plan.source)
+        name = plan.source.schema.name
+        cursors = [
+            each
+            for each in (cursors_in(pipeline.state) if pipeline else [])
+            if each.source == name and each.resource in names
+        ]
+        drops = _drops(plan, pipeline) if pipeline else Drops()
+    location = _dlt.location_of(plan.given)
+    place = ".".join(filter(None, (location.database, location.dataset)))
+    return Preview(
+        target="/".join(filter(None, (_dlt.destination_name(plan.given), place))),
+        resources=tuple(_dlt.selected_resources(plan.source)),
+        cursors=tuple(each for each in cursors if str(each) not in drops.cursors),
+        drops=drops,
+        pending=tuple(_pending(plan, site)),
+        packages=tuple(_packages(plan)),
+    )
 
 
 @contextmanager
@@ -113,17 +102,17 @@ def _as_it_is(site: Site) -> Iterator[Pipeline | None]:
         with restored(site) as pipeline:
             yield pipeline
         return
-    kept = site.state_dir / site.name
-    if not kept.exists():
-        kept = Path(site.given.working_dir)  # from where a run would take it over
+    kept: Path | None = site.state_dir / site.name
+    if kept and not kept.exists():
+        kept = kept_by_dlt(site.given)  # from where a run would take it over
     with TemporaryDirectory(prefix="dagster-dlt-") as elsewhere:
         copy = Path(elsewhere) / site.name
         copy.mkdir()
-        if (kept / "state.json").is_file():
+        if kept and (kept / "state.json").is_file():
             shutil.copy2(kept / "state.json", copy)
-        if (kept / "schemas").is_dir():
+        if kept and (kept / "schemas").is_dir():
             shutil.copytree(kept / "schemas", copy / "schemas")
-        yield fresh(site.given, {}, Path(elsewhere))
+        yield fresh(site.given, Path(elsewhere))
 
 
 def _drops(plan: Plan, pipeline: Pipeline) -> Drops:

@@ -12,7 +12,6 @@ from contextvars import copy_context
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from dlt.common.typing import TRefreshMode
 from dlt.extract import DltSource
@@ -31,8 +30,8 @@ from dagster_dlt.loading.load_ids import add_load_ids
 from dagster_dlt.loading.outcome import Report, count_rows_of_shared_tables, outcome_of
 from dagster_dlt.loading.package import Label
 from dagster_dlt.loading.partitions import bound_cursors
-from dagster_dlt.loading.pipeline import fresh
-from dagster_dlt.loading.plan import PIPELINE_OPTIONS, Plan, parts
+from dagster_dlt.loading.pipeline import kept_by_dlt
+from dagster_dlt.loading.plan import Plan, parts
 from dagster_dlt.loading.state import keep_schema, merge, tidy
 from dagster_dlt.loading.stay import claim_parked
 from dagster_dlt.loading.turns import Turn, turn_of
@@ -65,15 +64,15 @@ def run(plan: Plan, report: Callable[[Report], None], log: logging.Logger) -> No
         PipelineStepFailed: the destination could not be asked for the pipeline's state.
         ParkingError: the place where packages are parked cannot be used.
     """
-    asked = _asked(plan)
+    given = plan.given
     turn = turn_of(
-        asked, lambda file, holder: log.info("Waiting for %s, which %s has open.", file, holder)
+        given, lambda file, holder: log.info("Waiting for %s, which %s has open.", file, holder)
     )
-    schema = _dlt.schema_for(asked, plan.source)
-    ledger = ledger_of(asked, turn, schema=schema, is_over=plan.is_over)
+    schema = _dlt.schema_for(given, plan.source)
+    ledger = ledger_of(given, turn, schema=schema, is_over=plan.is_over)
     with (
         _lease(plan, ledger, log) as held,
-        _workspace(plan, asked, log) as workspace,
+        _workspace(plan, log) as workspace,
         _dlt.with_workers(plan.workers),
     ):
         delivery = Delivery(plan, workspace, report, log, turn, ledger, held)
@@ -88,7 +87,7 @@ def run(plan: Plan, report: Callable[[Report], None], log: logging.Logger) -> No
             failures = _Load(delivery, owed).everything(plan.source.with_resources(*left))
         if ledger:
             with suppress(Exception):  # the next run tries again
-                tidy(asked, schema, ledger)
+                tidy(given, schema, ledger)
     if failures:
         raise ResourcesFailedError(
             plan.given.pipeline_name, failures, workspace.parked
@@ -115,14 +114,6 @@ def finish(
     return failures
 
 
-def _asked(plan: Plan) -> Pipeline:
-    """Return a pipeline with the destination that the run asks for, which is not to be run."""
-    if not PIPELINE_OPTIONS & plan.options.keys():
-        return plan.given
-    with TemporaryDirectory() as elsewhere:
-        return fresh(plan.given, plan.options, Path(elsewhere))
-
-
 def _lease(
     plan: Plan, ledger: Ledger | None, log: logging.Logger
 ) -> AbstractContextManager[Lease | None]:
@@ -135,9 +126,7 @@ def _lease(
     return lease(ledger, wanted, name, plan.loader, log=log)
 
 
-def _workspace(
-    plan: Plan, asked: Pipeline, log: logging.Logger
-) -> AbstractContextManager[Workspace]:
+def _workspace(plan: Plan, log: logging.Logger) -> AbstractContextManager[Workspace]:
     """Return the directory for this load, by where the pipeline's state lives."""
 
     def tell() -> None:
@@ -145,7 +134,7 @@ def _workspace(
 
     name = plan.given.pipeline_name
     own = Path(plan.given.pipelines_dir)
-    home = _dlt.home_of(asked)
+    home = _dlt.home_of(plan.given)
     if plan.parking and (home.in_working_dir or not home.restores_state):
         log.info(
             "The state of pipeline %r is on this disk only, so nothing is parked at %s.",
@@ -156,9 +145,8 @@ def _workspace(
         # The data are in dlt's own directory, so the load is there too.
         return claim_permanent(own, name, tell)
     base = plan.base or own / FOLDER
-    scope = Scope(
-        name, home.destination, asked.dataset_name, plan.loader.step, plan.loader.partition
-    )
+    dataset = plan.given.dataset_name
+    scope = Scope(name, home.destination, dataset, plan.loader.step, plan.loader.partition)
     if home.restores_state:
         if plan.parking:
             return claim_parked(
@@ -166,7 +154,8 @@ def _workspace(
             )
         return claim(base, scope, plan.loader.run_id)
     path = base / name / scope.state_folder
-    adopt_state(Path(plan.given.working_dir), path / name)
+    if kept := kept_by_dlt(plan.given):
+        adopt_state(kept, path / name)
     return claim_permanent(path, name, tell)
 
 

@@ -15,7 +15,7 @@ from dagster_dlt import _dlt
 from dagster_dlt._facts import Home
 from dagster_dlt.loading.entry import Entry
 from dagster_dlt.loading.ledger import Ledger, ledger_of
-from dagster_dlt.loading.pipeline import fresh
+from dagster_dlt.loading.pipeline import directed, fresh
 from dagster_dlt.loading.plan import RunOptions
 from dagster_dlt.loading.rows import Rows
 from dagster_dlt.loading.turns import Turn, turn_of
@@ -99,7 +99,7 @@ class Site:
     def quiet(self, options: RunOptions | None = None) -> Iterator[Pipeline]:
         """Yield a pipeline like the given one in a directory of its own, which says nothing."""
         with TemporaryDirectory(prefix="dagster-dlt-") as elsewhere:
-            pipeline = fresh(self.given, options or {}, Path(elsewhere))
+            pipeline = fresh(directed(self.given, options or {}), Path(elsewhere))
             pipeline.collector = NULL_COLLECTOR
             yield pipeline
 
