@@ -20,6 +20,7 @@ from dagster_dlt.cli import main
 from dagster_dlt.cli.code_location import load_file
 from dagster_dlt.errors import RefusedError
 from dagster_dlt.loading import cursors, pending
+from dagster_dlt.loading.branch import Branch
 from dagster_dlt.loading.entry import Loader
 from dagster_dlt.loading.leases import lease
 from dagster_dlt.loading.machine import sign_of_life
@@ -917,3 +918,30 @@ def test_a_cursor_that_only_a_disk_keeps_is_moved_there(monkeypatch):
     assert result.exit_code == 0, result.output
     assert "the state on this disk" in result.output
     assert Path("sink").read_text(encoding="utf-8") == "[1, 2, 3][5, 6]"
+
+
+ENVIRONMENT = PROJECT.replace(
+    "DagsterDltResource()",
+    'DagsterDltResource(destination="duckdb", branch="fix/a", '
+    'config={"destination.duckdb.credentials": dg.EnvVar("DB")})',
+)
+
+
+def test_a_command_looks_where_the_environment_loads_and_nowhere_else(monkeypatch):
+    monkeypatch.setenv("DB", "dev.duckdb")
+    write(ENVIRONMENT)
+    outage(monkeypatch)
+    run(monkeypatch)
+    dataset = f"raw_{Branch('fix/a').identifier}"
+
+    (waiting,) = rows("packages", "list")
+    assert waiting["dataset"] == dataset
+    assert waiting["fits"]
+
+    result = command("packages", "resume", waiting["load_id"], "--yes")
+    assert result.exit_code == 0, result.output
+    (cursor,) = rows("cursors", "show")
+    assert cursor["last_value"] == "3"
+    assert not Path("warehouse.duckdb").exists()
+    with duckdb.connect("dev.duckdb") as there:
+        assert there.execute(f"select count(*) from {dataset}.orders").fetchone() == (3,)

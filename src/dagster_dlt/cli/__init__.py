@@ -67,7 +67,8 @@ def main(
     if module and file:
         message = "Name a module or a file, not both."
         raise click.UsageError(message)
-    ctx.obj = Where(module, file, chosen, workspace_dir)
+    ctx.obj = where = Where(module, file, chosen, workspace_dir)
+    ctx.call_on_close(where.configured.close)
 
 
 for command in (packages, loads, leases, cursors_group, snapshots):

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
@@ -18,6 +18,7 @@ from dagster_dlt._binding import LiveText
 from dagster_dlt._origins import Origin
 from dagster_dlt.cli.secrets import without_secrets
 from dagster_dlt.constants import META_KEY_PIPELINE, META_KEY_SOURCE
+from dagster_dlt.environment import Environment
 from dagster_dlt.errors import PipelineNotFoundError
 from dagster_dlt.resource import DagsterDltResource
 
@@ -26,9 +27,13 @@ from dagster_dlt.resource import DagsterDltResource
 class Bound:
     """A pipeline, with the step that loads a source with it where the definitions say so."""
 
+    #: The pipeline that its loads have here: with the dataset of the branch, if it is one.
     pipeline: Pipeline
     step: str | None = None
     source: DltSource | None = None
+    environment: Environment = field(default_factory=Environment)
+    #: The pipeline in the code.
+    original: Pipeline | None = None
 
 
 @dataclass(frozen=True)
@@ -47,7 +52,7 @@ class CodeLocation:
         Raises:
             PipelineNotFoundError: there is none.
         """
-        found = {_identity(each.pipeline): each.pipeline for each in self.bound}
+        found = {_identity(each): each.pipeline for each in self.bound}
         if not found:
             raise PipelineNotFoundError(self.name, "has no dlt pipeline")
         matching = {
@@ -78,11 +83,17 @@ class CodeLocation:
 
     def source_of(self, pipeline: Pipeline, step: str) -> DltSource | None:
         """Return the source that a step loads with a pipeline, if the definitions say so."""
-        name = _identity(pipeline)
+        name = _identity(Bound(pipeline, environment=self.environment_of(pipeline)))
         for each in self.bound:
-            if each.step == step and _identity(each.pipeline) == name:
+            if each.step == step and _identity(each) == name:
                 return each.source
         return None
+
+    def environment_of(self, pipeline: Pipeline) -> Environment:
+        """Return the environment that a pipeline is loaded with."""
+        return next(
+            (each.environment for each in self.bound if each.pipeline is pipeline), Environment()
+        )
 
 
 def _label(pipeline: Pipeline) -> str:
@@ -90,10 +101,12 @@ def _label(pipeline: Pipeline) -> str:
     return f"{pipeline.pipeline_name}/{dataset}" if dataset else pipeline.pipeline_name
 
 
-def _identity(pipeline: Pipeline) -> tuple[str | None, ...]:
+def _identity(bound: Bound) -> tuple[str | None, ...]:
     """Return what tells a pipeline from others: two objects may be one, two of a name not."""
+    pipeline = bound.pipeline
     try:
-        destination = _dlt.home_of(pipeline).destination
+        with bound.environment.configured():
+            destination = _dlt.home_of(pipeline).destination
     except Exception:  # noqa: BLE001 - without credentials or driver; the command will say so
         destination = str(_dlt.destination_name(pipeline))
     name, dataset = pipeline.pipeline_name, pipeline.dataset_name
@@ -150,19 +163,26 @@ def _look_here() -> None:
 
 
 def _in(module: ModuleType, label: str) -> CodeLocation:
+    loose: list[Bound] = []
     bound: list[Bound] = []
     workspace_dir: str | None = None
     for value in list(vars(module).values()):
         if isinstance(value, Pipeline):
-            bound.append(Bound(value))
+            loose.append(Bound(value))
         elif isinstance(value, dg.AssetsDefinition):
-            bound += _in_assets(value)
+            loose += _in_assets(value)
         elif isinstance(value, dg.AssetSpec):
-            bound += _in_spec(value, None)
+            loose += _in_spec(value, None)
         elif isinstance(value, dg.Definitions | LazyDefinitions):
             definitions = _definitions(value, label)
             bound += _in_definitions(definitions)
             workspace_dir = workspace_dir or _workspace_dir(definitions)
+    # What definitions load into other places here is not to be found at the old ones.
+    known = [each.original for each in bound]
+    default = Environment.of({})
+    bound += [
+        _here(each, default) for each in loose if not any(each.pipeline is one for one in known)
+    ]
     return CodeLocation(label, tuple(bound), workspace_dir)
 
 
@@ -181,9 +201,25 @@ def _definitions(
 def _in_definitions(definitions: dg.Definitions) -> Iterator[Bound]:
     for asset in definitions.assets or ():
         if isinstance(asset, dg.AssetsDefinition):
-            yield from _in_assets(asset)
+            environment = _environment_of(asset, definitions)
+            yield from (_here(each, environment) for each in _in_assets(asset))
         elif isinstance(asset, dg.AssetSpec):
-            yield from _in_spec(asset, None)
+            default = Environment.of({})
+            yield from (_here(each, default) for each in _in_spec(asset, None))
+
+
+def _environment_of(assets: dg.AssetsDefinition, definitions: dg.Definitions) -> Environment:
+    """Return the environment of the dlt resource that the function of some assets takes."""
+    given = definitions.resources or {}
+    for name in sorted(assets.required_resource_keys & given.keys()):
+        if isinstance(given[name], DagsterDltResource):
+            return Environment.of(dict(given[name]))
+    return Environment.of({})
+
+
+def _here(bound: Bound, environment: Environment) -> Bound:
+    pipeline = environment.pipeline(environment.plain(bound.pipeline, {}))
+    return replace(bound, pipeline=pipeline, environment=environment, original=bound.pipeline)
 
 
 def _in_assets(assets: dg.AssetsDefinition) -> Iterator[Bound]:

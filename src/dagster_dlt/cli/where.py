@@ -3,7 +3,8 @@
 import logging
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,8 @@ class Where:
     workspace_dir: Path | None = None
     #: The pipeline it is busy with.
     at: str = "?"
+    #: What dlt is configured with for that one.
+    configured: ExitStack = field(default_factory=ExitStack)
 
     @cached_property
     def code_location(self) -> CodeLocation:
@@ -52,6 +55,9 @@ class Where:
 
     def _site(self, pipeline: Pipeline) -> Site:
         self.at = pipeline.pipeline_name
+        # For the rest of the command, or until it turns to the next pipeline.
+        self.configured.close()
+        self.configured.enter_context(self.code_location.environment_of(pipeline).configured())
         set_there = self.code_location.workspace_dir
         base = self.workspace_dir or (Path(set_there) if set_there else None)
         return site_of(pipeline, _log(), base=base, is_over=_is_over)
