@@ -10,6 +10,7 @@ from dlt.common.configuration.exceptions import ConfigFieldMissingException
 from dagster_dlt import DagsterDltResource, dlt_assets
 from dagster_dlt.environment import values_of
 from dagster_dlt.errors import EnvironmentSettingError, PartitionWarning
+from dagster_dlt.loading import life
 from dagster_dlt.loading.branch import Branch
 from places import Place
 from sources import assets_of, metadata_by_asset, one, outage, query
@@ -269,6 +270,21 @@ def test_row_counts_are_asked_for_with_the_same_credentials(make_pipeline, tmp_p
     (told,) = metadata_by_asset(result).values()
     assert told["dagster/row_count"] == 3
     assert told["dagster/table_name"] == "dev.raw.orders"
+
+
+def test_signs_of_life_are_given_with_the_same_configuration(monkeypatch):
+    monkeypatch.setattr(life, "BEAT", 0.001)
+    seen, given = [], threading.Event()
+
+    def beat():
+        seen.append(dlt.secrets["destination.password"])
+        given.set()
+
+    resource = DagsterDltResource(config={"destination.password": "tiger-tiger"})
+    with resource.configured(), life.beating(beat):
+        assert given.wait(60)
+
+    assert set(seen) == {"tiger-tiger"}
 
 
 def test_loads_at_once_do_not_see_each_others_configuration(make_pipeline, tmp_path):
