@@ -196,18 +196,20 @@ def vault(token: str = dlt.secrets.value):
 
 
 @pytest.mark.parametrize("decompose", ["none", "parallel"])
-def test_config_is_seen_by_the_source_and_wherever_its_resources_run(
-    make_pipeline, monkeypatch, decompose
+def test_config_is_seen_by_the_source_wherever_its_resources_run_and_by_load_jobs(
+    make_pipeline, tmp_path, monkeypatch, decompose
 ):
     monkeypatch.setenv("VAULT_TOKEN", "opensesame")
-    pipeline = make_pipeline()
+    configured = make_pipeline(destination="duckdb")
 
     @dg.asset
     def everything(context: dg.AssetExecutionContext, dlt_resource: DagsterDltResource):
-        yield from dlt_resource.run(context, dlt_source=vault, dlt_pipeline=pipeline)
+        yield from dlt_resource.run(context, dlt_source=vault, dlt_pipeline=configured)
 
     keys = {"vault": {"token": dg.EnvVar("VAULT_TOKEN")}, "plain.password": "tiger-tiger"}
-    run(everything, config={"sources": keys}, decompose=decompose)
+    file = {"destination.duckdb.credentials": str(tmp_path / "warehouse.duckdb")}
+    run(everything, config={"sources": keys, **file}, decompose=decompose)
+    pipeline = make_pipeline()
 
     assert query(pipeline, "select told from raw.plain") == [("opensesame tiger-tiger",)]
     assert query(pipeline, "select told from raw.in_threads") == [("opensesame",)]
