@@ -234,11 +234,10 @@ def test_config_is_seen_by_load_jobs_in_their_threads(make_pipeline):
 def test_config_is_seen_by_processes_that_normalize(make_pipeline):
     pipeline = make_pipeline()
     source = one("orders", [{"day": each} for each in range(6)])
-    other = one("visits", [{"day": 1}])
-    source.resources.add(*other.resources.values())
     result = run(
         assets(source, pipeline),
         config={"normalize.workers": 2, "normalize.data_writer.file_max_items": 2},
+        decompose="parallel",
     )
 
     told = metadata_by_asset(result)["dlt_shop_orders"]
