@@ -137,6 +137,13 @@ def test_what_run_is_told_beats_the_resource_and_the_launchpad_beats_both(make_p
     assert days(pipeline, "of_the_launchpad") == [1, 2, 3]
 
 
+def test_an_option_that_is_none_leaves_the_resource_its_say(make_pipeline):
+    pipeline = make_pipeline()
+    run(assets(shop(), pipeline, dataset_name=None), dataset_name="of_the_resource")
+
+    assert days(pipeline, "of_the_resource") == [1, 2, 3]
+
+
 def test_a_layout_of_dataset_names_is_applied_once(make_pipeline, monkeypatch):
     monkeypatch.setenv("DATASET_NAME_LAYOUT", "dev_%s")
     pipeline = make_pipeline()

@@ -62,7 +62,8 @@ class Environment:
 
     def plain(self, pipeline: Pipeline, options: RunOptions) -> Pipeline:
         """Return the pipeline as it would be if this were no branch."""
-        told = cast("RunOptions", {**self.defaults, **options, **self.chosen})
+        given = {name: value for name, value in options.items() if value is not None}
+        told = cast("RunOptions", {**self.defaults, **given, **self.chosen})
         with self.configured():
             return directed(pipeline, told)
 

@@ -9,7 +9,7 @@ hands over when it starts one.
 
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from contextvars import ContextVar
 from typing import Any, ClassVar, Final
 
@@ -112,7 +112,8 @@ def configured(values: Values) -> Iterator[None]:
         with seen_by_pools():
             yield
     finally:
-        _CHOSEN.reset(token)
+        with suppress(ValueError):  # a generator may be closed in another context
+            _CHOSEN.reset(token)
 
 
 @contextmanager

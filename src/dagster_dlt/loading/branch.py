@@ -45,8 +45,8 @@ class Branch:
         self.check()
         destination = _dlt.destination_name(pipeline)
         if not (dataset := _dlt.dataset_apart(pipeline)):
-            problem = f"destination {destination!r} has no datasets to keep apart"
-            remedy = "Give the branch another destination, such as DagsterDltResource(destination=)"
+            problem = f"destination {destination!r} has no datasets, or the pipeline names none"
+            remedy = "Give DagsterDltResource(destination=) another one, or dataset_name= a name"
             raise BranchDatasetError(self.name, problem, remedy)
         if _dlt.shares_staging(pipeline):
             problem = f"all datasets of destination {destination!r} have the same staging dataset"
