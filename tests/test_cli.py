@@ -76,6 +76,7 @@ def build():
 """
 ALL = ["packages list", "packages resume", "packages abort", "loads list", "loads undo", "leases"]
 ALL += ["cursors show", "cursors set", "cursors rewind", "cursors merge", "packages", "loads"]
+ALL += ["snapshots", "snapshots refresh", "snapshots check"]
 
 
 @pytest.fixture(autouse=True)

@@ -1,5 +1,6 @@
 """One definition in several deployments: where it loads, and what a branch must never touch."""
 
+import functools
 import threading
 
 import dagster as dg
@@ -605,3 +606,44 @@ def test_a_branch_called_like_a_partition_does_not_give_it_a_dataset_of_its_own(
 
     (event,) = [event for event in result.all_events if event.is_step_failure]
     assert "SharedCursorError" in event.step_failure_data.error.to_string()
+
+
+# --- what is built when it runs -------------------------------------------------------------------
+
+
+def later(tmp_path):
+    """Return a pipeline that is described, and made by each run."""
+    return functools.partial(
+        dlt.pipeline, "shop", destination="duckdb", dataset_name="raw", pipelines_dir=str(tmp_path)
+    )
+
+
+@dlt.source(name="shop")
+def secretive(token=dlt.secrets.value):
+    return dlt.resource([{"day": len(token)}], name="orders")
+
+
+def test_sources_and_pipelines_that_runs_build_see_the_configuration(tmp_path):
+    @dlt_assets(
+        dlt_source=secretive, dlt_pipeline=later(tmp_path), resources=["orders"], name="load"
+    )
+    def load(context: dg.AssetExecutionContext, dlt_resource: DagsterDltResource):
+        yield from dlt_resource.run(context=context)
+
+    file = str(tmp_path / "there.duckdb")
+    run(load, config={"destination.duckdb.credentials": file, "sources.shop.token": "four"})
+
+    there = dlt.pipeline("asks", destination=dlt.destinations.duckdb(file), dataset_name="raw")
+    assert days(there) == [4]
+
+
+@pytest.mark.usefixtures("branch_deployment")
+def test_a_pipeline_that_runs_build_loads_a_branch_apart(tmp_path):
+    file = str(tmp_path / "there.duckdb")
+    definition = assets(shop(), later(tmp_path))
+
+    run(definition, config={"destination.duckdb.credentials": file})
+
+    there = dlt.pipeline("asks", destination=dlt.destinations.duckdb(file), dataset_name="raw")
+    assert days(there, dataset_of(BRANCH)) == [1, 2, 3]
+    assert query(there, "select 1 from information_schema.schemata where schema_name = 'raw'") == []

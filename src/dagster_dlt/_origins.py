@@ -136,7 +136,9 @@ def _called(factory: Factory[DltSource]) -> DltSource:
     except NotADltSourceError:
         raise
     except Exception as error:
-        problem = f"{type(error).__name__}: {str(error).rstrip('.')}"
+        # dlt goes on with all places that it has looked in.
+        said = next(iter(str(error).splitlines()), "").rstrip(".")
+        problem = f"{type(error).__name__}: {said}"
         raise UnknownSourceError(factory.name, problem) from error
 
 

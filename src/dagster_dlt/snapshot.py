@@ -3,62 +3,21 @@
 import json
 import os
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import asdict, dataclass, field
-from hashlib import sha256
-from inspect import getsource, unwrap
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Final
 
 from dlt.extract import DltSource
-from pydantic import TypeAdapter, ValidationError
 
 from dagster_dlt import _dagster, _dlt
+from dagster_dlt._contents import Content, Place, code_of
 from dagster_dlt._factories import Factory
-from dagster_dlt._facts import KnownCursor, KnownResource
-from dagster_dlt.errors import SnapshotError, SnapshotWarning, listed
+from dagster_dlt.errors import SnapshotError, SnapshotWarning
 
-#: The form of the file; another one is not read.
-VERSION: Final = 1
 COMMAND: Final = "dagster-dlt -m MODULE snapshots refresh"
-_RESOURCES: Final = TypeAdapter(list[KnownResource])
-
-
-@dataclass(frozen=True)
-class Content:
-    """What a snapshot says.
-
-    Attributes:
-        source: Name of the source.
-        resources: Its selected resources.
-        code: Tells whether the function was the same when the snapshot was written.
-    """
-
-    source: str
-    resources: tuple[KnownResource, ...]
-    code: str | None = None
-
-    def text(self) -> str:
-        """Return what is written to the file."""
-        said = {
-            "version": VERSION,
-            "source": self.source,
-            "code": self.code,
-            "resources": [_told(each) for each in self.resources],
-        }
-        return json.dumps({"checksum": _digest(said), **said}, indent=2, ensure_ascii=False) + "\n"
-
-    def changes(self, before: "Content | None") -> dict[str, list[str]]:
-        """Return the names of resources that are new, gone, or different from another content."""
-        old = {each.name: each for each in before.resources} if before else {}
-        new = {each.name: each for each in self.resources}
-        return {
-            "added": [name for name in new if name not in old],
-            "removed": [name for name in old if name not in new],
-            "changed": [name for name, each in new.items() if name in old and old[name] != each],
-        }
 
 
 @dataclass
@@ -124,6 +83,10 @@ class DltSourceSnapshot:
         """What to do when the source is different by now."""
         return f"Refresh snapshot {str(self.path)!r} with `{COMMAND}`"
 
+    @property
+    def _place(self) -> Place:
+        return Place(str(self.path), self.remedy)
+
     def write(self, function: Callable[..., DltSource] | None = None) -> None:
         """Build the source, and write what it has.
 
@@ -152,7 +115,7 @@ class DltSourceSnapshot:
                 return self._write(self._content(factory))
             raise SnapshotError(str(self.path), "is not there", f"Write it with `{COMMAND}`")
         content = self.read()
-        if content.code is None or self._code(factory) in {content.code, None}:
+        if content.is_of(factory):
             return content
         problem = f"Snapshot {str(self.path)!r} was written for other code of {factory.name!r}"
         if _dagster.is_in_development():
@@ -180,105 +143,25 @@ class DltSourceSnapshot:
         Raises:
             SnapshotError: it cannot be read, is of another version, or something is missing in it.
         """
-        path = str(self.path)
         try:
             said = json.loads(self.path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            raise SnapshotError(path, f"cannot be read ({error})", self.remedy) from error
-        version = said.get("version") if isinstance(said, Mapping) else None
-        if version != VERSION:
-            problem = f"is of version {version}, where this library reads {VERSION}"
-            raise SnapshotError(path, problem, self.remedy)
-        checksum = said.pop("checksum", None)
-        try:
-            resources = tuple(_RESOURCES.validate_python(said["resources"]))
-            content = Content(str(said["source"]), resources, said.get("code"))
-        except (KeyError, ValidationError) as error:
-            problem = f"is not complete, or has what does not belong there ({error})"
-            raise SnapshotError(path, problem, self.remedy) from error
-        if not resources:
-            raise SnapshotError(path, "has no resources", self.remedy)
-        if checksum != _digest(said):
-            text = f"Snapshot {path!r} was edited by hand, and is used as it is. {self.remedy}."
-            warnings.warn(text, SnapshotWarning, stacklevel=2)
-        return content
+            problem = f"cannot be read ({error})"
+            raise SnapshotError(str(self.path), problem, self.remedy) from error
+        return self._place.read(said)
 
     def _content(self, factory: Factory[DltSource] | None) -> Content:
         builder = self._build or factory
-        path = str(self.path)
         if builder is None:
-            raise SnapshotError(path, "has nothing to be written from", "Give it the function")
-        if builder.needs_a_run:
-            names = ", ".join(builder.needs_a_run)
-            problem = f"cannot be written: {builder.name!r} needs a run, for {names}"
-            remedy = "Give DltSourceSnapshot a `build` function without arguments"
-            raise SnapshotError(path, problem, remedy)
-        try:
-            source = builder()
-        except Exception as error:
-            problem = (
-                f"cannot be written: {builder.name!r} failed ({type(error).__name__}: {error})"
-            )
-            remedy = "Run the command where the source can be built, with its configuration"
-            raise SnapshotError(path, problem, remedy) from error
-        # As it will be read again.
-        told = [_told(each) for each in _dlt.known_resources(source)]
-        resources = tuple(_RESOURCES.validate_python(told))
-        if not resources:
-            problem = f"cannot be written: the source of {builder.name!r} has no resources"
-            raise SnapshotError(path, problem, "Select some")
-        return Content(source.name, resources, self._code(factory) if factory else None)
-
-    def _code(self, factory: Factory[DltSource]) -> str | None:
-        try:
-            return sha256(getsource(unwrap(factory.inner)).encode()).hexdigest()[:12]
-        except (OSError, TypeError):
-            return None
+            problem = "has nothing to be written from"
+            raise SnapshotError(str(self.path), problem, "Give it the function")
+        return self._place.build(builder, code_of(factory) if factory else None)
 
     def _write(self, content: Content) -> Content:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         new = self.path.with_name(f".{self.path.name}.{os.getpid()}")
-        new.write_text(content.text(), encoding="utf-8")
+        text = json.dumps(content.said(), indent=2, ensure_ascii=False)
+        new.write_text(f"{text}\n", encoding="utf-8")
         # In one go: code servers load it while it is written.
         new.replace(self.path)
         return content
-
-
-def _told(resource: KnownResource) -> dict[str, Any]:
-    """Return what is said of a resource, without what goes without saying."""
-    usual = vars(KnownResource(resource.name))
-    told = {name: value for name, value in vars(resource).items() if value != usual[name]}
-    lost: list[str] = []
-    plain = {name: _plain(value, name, lost) for name, value in told.items()}
-    if lost:
-        text = (
-            f"The snapshot of resource {resource.name!r} leaves out {listed(lost)}, which JSON "
-            "cannot have. Set it in the translator's settings."
-        )
-        warnings.warn(text, SnapshotWarning, stacklevel=2)
-    return {"name": resource.name, **plain}
-
-
-def _plain(value: object, name: str, lost: list[str]) -> Any:  # noqa: ANN401 - what JSON has
-    if value is None or isinstance(value, str | int | float | bool):
-        return value
-    if isinstance(value, Mapping):
-        items = {str(key): _plain(each, f"{name}.{key}", lost) for key, each in value.items()}
-        return {key: each for key, each in items.items() if each is not _LOST}
-    if isinstance(value, KnownCursor):
-        return asdict(value)
-    # Exactly these: much that is a tuple as well is no list.
-    if type(value) in (list, tuple, set, frozenset):
-        parts: Any = (
-            sorted(cast("set[str]", value)) if isinstance(value, set | frozenset) else value
-        )
-        return [_plain(each, name, lost) for each in parts]
-    lost.append(name)
-    return _LOST
-
-
-_LOST: Final = object()
-
-
-def _digest(said: Mapping[str, Any]) -> str:
-    return sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:12]

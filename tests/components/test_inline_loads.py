@@ -601,7 +601,7 @@ def test_every_field_has_a_row_in_the_reference(form):
 
 @pytest.mark.filterwarnings("ignore::dagster_dlt.errors.PartitionWarning")
 @pytest.mark.parametrize(
-    "yaml", re.findall(r"```yaml\n(type: .*?)```", GUIDE, re.DOTALL), ids=range(6)
+    "yaml", re.findall(r"```yaml\n(type: .*?)```", GUIDE, re.DOTALL), ids=range(7)
 )
 def test_every_yaml_of_the_guide_is_a_component(project, yaml):
     project.write(

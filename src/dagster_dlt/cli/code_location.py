@@ -3,10 +3,12 @@
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from functools import cache
 from importlib import import_module
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import dagster as dg
 from dagster.components.definitions import LazyDefinitions
@@ -239,8 +241,12 @@ def _in_spec(spec: dg.AssetSpec, step: str | None) -> Iterator[Bound]:
 def _built(text: object) -> object:
     """Return what stands behind a text of a definition, if it can be built without a run."""
     origin = text.live if isinstance(text, LiveText) else None
-    if not isinstance(origin, Origin):
-        return None
+    return _built_once(origin) if isinstance(origin, Origin) else None
+
+
+@cache
+def _built_once(origin: Origin[Any]) -> object:
+    # Once: many assets have the same, and two objects would be taken for two pipelines.
     if origin.factory and origin.factory.needs_a_run:
         return origin.known
     try:

@@ -5,10 +5,11 @@ from typing import Any
 
 import click
 
+from dagster_dlt._contents import Content
 from dagster_dlt.cli.answers import show, show_json
 from dagster_dlt.cli.where import Where
 from dagster_dlt.errors import PipelineNotFoundError, SnapshotError
-from dagster_dlt.snapshot import Content, Refresh, refreshing
+from dagster_dlt.snapshot import Refresh, refreshing
 
 
 @click.group()
@@ -18,6 +19,8 @@ def snapshots() -> None:
     Each DltSourceSnapshot of the code location is meant. The sources are built, with their
     configuration and secrets: do it where these are, for example in CI, and keep the files with
     the code.
+
+    Example: dagster-dlt -m shop.defs snapshots refresh
     """
 
 
@@ -25,7 +28,10 @@ def snapshots() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Answer as JSON.")
 @click.pass_obj
 def refresh(where: Where, *, as_json: bool) -> None:
-    """Build each source, and write its snapshot anew."""
+    """Build each source, and write its snapshot anew.
+
+    Example: dagster-dlt -m shop.defs snapshots refresh
+    """
     _show(_loaded(where, writes=True), as_json=as_json)
 
 
@@ -33,7 +39,10 @@ def refresh(where: Where, *, as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Answer as JSON.")
 @click.pass_context
 def check(ctx: click.Context, *, as_json: bool) -> None:
-    """Build each source, and compare it with its snapshot; end with 1 if one is different."""
+    """Build each source, and compare it with its snapshot; end with 1 if one is different.
+
+    Example: dagster-dlt -m shop.defs snapshots check
+    """
     found = _loaded(ctx.obj, writes=False)
     _show(found, as_json=as_json)
     if any(_is_different(content, before) for _, content, before in found.seen):

@@ -1,13 +1,16 @@
 """`DltLoadCollectionComponent`: dlt loads, declared in YAML, as Dagster assets."""
 
 import re
+import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
-from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, TypeAlias, TypeVar
 
 import dagster as dg
+from dagster.components import DefsStateConfig, DefsStateConfigArgs
 from dagster.components.resolved.errors import ResolutionException
 from dagster.components.utils.translation import TranslationFn, TranslatorResolvingInfo
 from dlt.extract import DltResource, DltSource
@@ -16,12 +19,10 @@ from pydantic import BaseModel
 from typing_extensions import Self
 
 from dagster_dlt import _dlt
+from dagster_dlt._contents import Content, code_of
+from dagster_dlt._factories import Factory
+from dagster_dlt._origins import Origin, built_source, pipeline_origin, source_origin
 from dagster_dlt.asset_decorator import dlt_assets
-from dagster_dlt.components.dlt_load_collection.at_run_time import (
-    at_run_time,
-    described_pipeline,
-    described_source,
-)
 from dagster_dlt.components.dlt_load_collection.inline.environment import settled
 from dagster_dlt.components.dlt_load_collection.inline.form import DescribedBy
 from dagster_dlt.components.dlt_load_collection.inline.pipeline import InlinePipeline, PipelineForm
@@ -46,9 +47,23 @@ from dagster_dlt.components.dlt_load_collection.schedules import (
     schedule_form,
     scheduled,
 )
+from dagster_dlt.components.dlt_load_collection.state import (
+    COMMAND,
+    place_of,
+    read_state,
+    write_state,
+)
 from dagster_dlt.constants import DAGSTER_TABLE_NAME, META_KEY_TABLE
 from dagster_dlt.dlt_event_iterator import DltEventType
-from dagster_dlt.errors import ConflictingLoadsError, DagsterDltError, LoadNameError
+from dagster_dlt.errors import (
+    ConflictingLoadsError,
+    DagsterDltError,
+    InvalidLoadError,
+    LoadNameError,
+    SnapshotError,
+    SnapshotWarning,
+    UnknownSourceError,
+)
 from dagster_dlt.resource import DagsterDltResource
 from dagster_dlt.run_config import DltRunConfig
 from dagster_dlt.translator import (
@@ -72,7 +87,7 @@ def _resolve_source(context: dg.ResolutionContext, model: BaseModel) -> Any:  # 
     if not isinstance(given, str):
         return InlineSource(settled(inside, given, "source"), _spoken_of(context, model))
     path = inside.resolve_value(given)
-    return _dlt.as_source(object_at(inside, "source", path)) if isinstance(path, str) else path
+    return object_at(inside, "source", path) if isinstance(path, str) else path
 
 
 def _resolve_pipeline(context: dg.ResolutionContext, model: BaseModel) -> Any:  # noqa: ANN401 - as above
@@ -80,7 +95,7 @@ def _resolve_pipeline(context: dg.ResolutionContext, model: BaseModel) -> Any:  
     if not isinstance(given, str):
         return InlinePipeline(settled(inside, given, "pipeline"), _spoken_of(context, model))
     path = inside.resolve_value(given)
-    return _dlt.as_pipeline(object_at(inside, "pipeline", path)) if isinstance(path, str) else path
+    return object_at(inside, "pipeline", path) if isinstance(path, str) else path
 
 
 def _resolver_of(
@@ -265,10 +280,12 @@ class DltLoadSpecModel(dg.Resolvable):
         ),
     ] = None
     resources: Annotated[
-        dict[str, Any] | None,
+        dict[str, Any] | list[str] | None,
         dg.Resolver.default(
             description=(
-                "Attributes of single resources' assets, by the resource's name: description, "
+                "The resources, by name: those of a function, which is then called by runs only; "
+                "of a source that is given, the ones to load. Or attributes of single resources' "
+                "assets, by the resource's name: description, "
                 "group_name, owners, tags, kinds, metadata, code_version, window, "
                 "automation_condition, freshness_policy. The translation has the last word."
             ),
@@ -301,23 +318,96 @@ class DltLoadSpecModel(dg.Resolvable):
     ] = None
 
     def __post_init__(self) -> None:
-        self._given = (self.source, self.pipeline)
+        self.pipeline_origin = _origin_of_pipeline(self.pipeline)
+        # Of a function that is called by the run alone nothing is known yet.
+        self.pipeline = self.pipeline_origin.known  # type: ignore[assignment]
+        self.source_origin: Origin[DltSource] | None = None
+        self._factory: Factory[DltSource] | None = None
+        self.needs_state = False
+        given: object = self.source
+        if isinstance(given, DltSource):
+            selected = list(self.resources) if isinstance(self.resources, list) else None
+            self._is(source_origin(given, selected))
+            return
+        self._factory = _source_factory(given)
+        if not isinstance(given, InlineSource):
+            if self.resources is not None:
+                self._is(source_origin(given, list(self.resources)))
+        elif (described := given.described()) is not None:
+            self._is(Origin(described, self._factory))
+        # Only building the source tells which resources it has.
+        self.needs_state = self.source_origin is None
+
+    def _is(self, origin: Origin[DltSource]) -> None:
+        """Take what is known of the source, which definitions are made of."""
+        assert origin.known is not None, "all that comes here is known"  # noqa: S101
         # A source of its own is how a load is recognized by its resources.
-        self.source = _dlt.as_source(described_source(self.source)).clone()
-        self.pipeline = _dlt.as_pipeline(described_pipeline(self.pipeline))
+        self.source = origin.known.clone()
+        self.source_origin = replace(origin, known=self.source)
+
+    @property
+    def identity(self) -> str:
+        """What tells the load from others, in the state of the component."""
+        name = self._factory.name if self._factory else self.source.name
+        pipeline = self.pipeline_origin.known
+        return f"{name} → {pipeline.pipeline_name}/{pipeline.dataset_name}" if pipeline else name
+
+    def content(self) -> Content:
+        """Build the source, and return what it has.
+
+        Raises:
+            SnapshotError: it cannot be built.
+        """
+        assert self._factory is not None, "what is built already is known"  # noqa: S101
+        return place_of(self.identity).build(self._factory, code_of(self._factory))
+
+    def learn(self, said: object) -> None:
+        """Take over what the state of the component says of the source, if it says something.
+
+        Raises:
+            SnapshotError: it cannot be read.
+            InvalidLoadError: nothing tells which resources the source has.
+        """
+        factory = self._factory
+        assert factory is not None, "what is built already is known"  # noqa: S101
+        place = place_of(self.identity)
+        if said is None:
+            self._is(self._found_out(factory))
+            return
+        content = place.read(said)
+        if not content.is_of(factory):
+            text = f"The {place.name} was written for other code. {place.remedy}."
+            warnings.warn(text, SnapshotWarning, stacklevel=2)
+        known = _dlt.stand_in_source(content.source, content.resources)
+        self._is(Origin(known, factory, place.remedy))
+
+    def _found_out(self, factory: Factory[DltSource]) -> Origin[DltSource]:
+        given: object = self.source
+        if isinstance(given, InlineSource):
+            load, problem = given.load, "only a connection could tell"
+            listed = "tables under sql_database, or resources under type"
+        else:
+            load, listed = f"the load of {factory.name!r}", "them under resources"
+            try:
+                return source_origin(given)
+            except UnknownSourceError as error:
+                problem = error.problem
+        text = (
+            f"does not say what it has: {problem}. List {listed}, or have Dagster find out with "
+            f"`{COMMAND}`, where the source can be built"
+        )
+        raise InvalidLoadError(load, "source", text)
 
     @property
     def settings(self) -> DagsterDltTranslatorSettings:
         """Return what the translator is to know of the load."""
-        return DagsterDltTranslatorSettings(key=_KEY, resources=self.resources or {})
-
-    def run_by(self, own: DagsterDltResource) -> DagsterDltResource:
-        """Return `own`, for a run that loads what was described inline as it really is."""
-        return at_run_time(own, *self._given)
+        attributes = self.resources if isinstance(self.resources, dict) else {}
+        return DagsterDltTranslatorSettings(key=_KEY, resources=attributes)
 
     def __str__(self) -> str:
-        route = f"pipeline {self.pipeline.pipeline_name!r} into {self.pipeline.dataset_name!r}"
-        return f"source {self.source.name!r} with {route}"
+        name = self.pipeline_origin.name
+        into = f" into {self.pipeline.dataset_name!r}" if self.pipeline_origin.known else ""
+        return f"source {self.source.name!r} with pipeline {name!r}{into}"
 
     def owns(self, resource: DltResource) -> bool:
         """Tell whether `resource` is one of this load's own source."""
@@ -334,7 +424,7 @@ class DltLoadSpecModel(dg.Resolvable):
 
 @dg.scaffold_with(DltLoadCollectionScaffolder)
 @dataclass
-class DltLoadCollectionComponent(dg.Component, dg.Resolvable):
+class DltLoadCollectionComponent(dg.StateBackedComponent, dg.Resolvable):
     """Loads dlt sources as assets: one asset for each resource, one op for each load.
 
     Example:
@@ -383,6 +473,41 @@ class DltLoadCollectionComponent(dg.Component, dg.Resolvable):
             examples=["dlt_resource"],
         ),
     ] = None
+    defs_state: Annotated[
+        DefsStateConfigArgs,
+        dg.Resolver.default(
+            description=(
+                "Where Dagster keeps what sources have that only building them tells: functions "
+                "and databases whose resources are not listed."
+            ),
+            examples=[{"management_type": "VERSIONED_STATE_STORAGE"}],
+        ),
+    ] = field(default_factory=DefsStateConfigArgs.local_filesystem)
+
+    #: Its definitions are loaded, rather than its state refreshed on purpose.
+    _is_loading: ClassVar[bool] = False
+
+    @classmethod
+    def load(cls, attributes: BaseModel | None, context: dg.ComponentLoadContext) -> Self:
+        """Return the component that Dagster has read.
+
+        Args:
+            attributes: What the YAML says.
+            context: Where it stands.
+        """
+        component: Self = dg.Component.load.__func__(cls, attributes, context)  # type: ignore[attr-defined] # a class method
+        if any(load.needs_state for load in component.loads):
+            return super().load(attributes, context)
+        # Dagster is not to keep a state that nobody needs, nor to look for its key.
+        return component
+
+    @property
+    def defs_state_config(self) -> DefsStateConfig:
+        """Where Dagster keeps what only building the sources tells; few loads need that."""
+        loads = sorted(load.identity for load in self.loads if load.needs_state)
+        digest = sha256("\n".join(loads).encode()).hexdigest()[:8]
+        key = f"{type(self).__name__}[{digest}]"
+        return DefsStateConfig.from_args(self.defs_state, default_key=key)
 
     @classmethod
     def resolve_from_model(cls, context: dg.ResolutionContext, model: BaseModel) -> Self:
@@ -429,13 +554,57 @@ class DltLoadCollectionComponent(dg.Component, dg.Resolvable):
         """
         yield from dlt_pipeline_resource.run(context=context)
 
+    def write_state_to_path(self, state_path: Path) -> None:
+        """Build the sources of which nothing else tells what they have, and write it.
+
+        While Dagster loads definitions in development, what cannot be built keeps what is known of
+        it, with a warning.
+
+        Raises:
+            SnapshotError: a source cannot be built.
+        """
+        before, said = read_state(state_path) if self._is_loading else {}, {}
+        for load in self.loads:
+            if not load.needs_state:
+                continue
+            try:
+                said[load.identity] = load.content().said()
+            except SnapshotError as error:
+                if not self._is_loading:
+                    raise
+                warnings.warn(str(error), SnapshotWarning, stacklevel=2)
+                if load.identity in before:
+                    said[load.identity] = before[load.identity]
+        write_state(state_path, said)
+
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         """Return the assets of all loads, and the schedules of those that have one.
 
         Raises:
             ComponentError: loads are in each other's way, or one of them cannot be right.
         """
+        if any(load.needs_state for load in self.loads) and _has_state(context):
+            self._is_loading = True  # type: ignore[misc] # of this object
+            try:
+                return super().build_defs(context)
+            finally:
+                self._is_loading = False  # type: ignore[misc] # as above
+        # Nothing is to be kept, nor looked for.
+        return self.build_defs_from_state(context, None)
+
+    def build_defs_from_state(
+        self, context: dg.ComponentLoadContext, state_path: Path | None
+    ) -> dg.Definitions:
+        """Return the definitions, from what Dagster has kept of the sources.
+
+        Raises:
+            SnapshotError: that cannot be read.
+        """
         del context
+        said = read_state(state_path)
+        for load in self.loads:
+            if load.needs_state:
+                load.learn(said.get(load.identity))
         _check_names(self.loads)
         tables: dict[object, dg.AssetKey] = {}
         assets = [self._assets(load, tables) for load in self.loads]
@@ -465,12 +634,12 @@ class DltLoadCollectionComponent(dg.Component, dg.Resolvable):
         def assets(context: dg.AssetExecutionContext, config: DltRunConfig) -> Iterator[Any]:
             del config  # offers the fields in the launchpad; run() finds what was chosen
             own = getattr(context.resources, own_key) if own_key else DagsterDltResource()
-            yield from self.execute(context, load.run_by(own))
+            yield from self.execute(context, own)
 
         assets.__annotations__["config"] = config_type(load.run_config)
         return dlt_assets(
-            dlt_source=load.source,
-            dlt_pipeline=load.pipeline,
+            dlt_source=load.source_origin,  # type: ignore[arg-type] # for callers like this one
+            dlt_pipeline=load.pipeline_origin,  # type: ignore[arg-type] # as above
             name=load.name or self._op_name(load),
             dagster_dlt_translator=_ComponentTranslator(load.settings, self.get_asset_spec, tables),
             partitions_def=load.partitions_def,
@@ -487,13 +656,33 @@ class DltLoadCollectionComponent(dg.Component, dg.Resolvable):
 
         Asset keys are unique in a project, so the first one tells loads of one source apart.
         """
-        source, pipeline = load.source, load.pipeline
-        parts = [source.name, pipeline.pipeline_name, pipeline.dataset_name or ""]
+        source, pipeline = load.source, load.pipeline_origin.known
+        dataset = pipeline.dataset_name if pipeline else None
+        parts = [source.name, load.pipeline_origin.name, dataset or ""]
         for resource in list(_dlt.selected_resources(source).values())[:1]:
             data = DltResourceTranslatorData(resource, pipeline, source=source)
             parts.append(self.get_asset_spec(data).key.to_user_string())
         digest = sha256("\n".join(parts).encode()).hexdigest()[:8]
         return "__".join(re.sub(r"\W", "_", part, flags=re.ASCII) for part in [*parts[:3], digest])
+
+
+def _has_state(context: dg.ComponentLoadContext) -> bool:
+    """Tell whether there is a project to keep state in; in a test there may be none."""
+    folder = Path(context.project_root)
+    return any((folder / name).is_file() for name in ("dg.toml", "pyproject.toml"))
+
+
+def _source_factory(source: object) -> Factory[DltSource]:
+    origin = built_source(source)
+    assert origin.factory is not None, "a source that is built is no function"  # noqa: S101
+    origin.factory.check()
+    return origin.factory
+
+
+def _origin_of_pipeline(pipeline: object) -> Origin[Pipeline]:
+    if isinstance(pipeline, InlinePipeline):
+        return Origin(pipeline.described(), Factory(pipeline, Pipeline))
+    return pipeline_origin(pipeline)
 
 
 class _ComponentTranslator(DagsterDltTranslator):

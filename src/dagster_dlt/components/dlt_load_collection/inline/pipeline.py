@@ -3,7 +3,7 @@
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
-from tempfile import TemporaryDirectory
+from functools import partial
 from typing import Any, ClassVar
 
 import dlt
@@ -11,6 +11,7 @@ from dlt.common.destination import Destination, DestinationCapabilitiesContext
 from dlt.pipeline.pipeline import Pipeline
 from pydantic import ConfigDict, Field, model_validator
 
+from dagster_dlt import _dlt
 from dagster_dlt._redaction import shielded
 from dagster_dlt.components.dlt_load_collection.inline.environment import (
     PLACEHOLDER,
@@ -104,16 +105,15 @@ class PipelineForm(Form):
         return given
 
     def built(self) -> Pipeline:
-        """Return dlt's pipeline."""
+        """Return dlt's pipeline, without a directory: the load makes its own."""
         own: dict[str, Any] = self.model_dump(
             exclude={"pipeline_name", "destination", "staging"}, exclude_none=True
         )
         if self.staging:
             own["staging"] = self.staging.built()
-        made: Pipeline = dlt.pipeline(
-            self.pipeline_name, destination=self.destination.built(), **own
+        return _dlt.stand_in_pipeline(
+            partial(dlt.pipeline, self.pipeline_name, destination=self.destination.built(), **own)
         )
-        return made
 
     def described(self) -> Pipeline:
         """Return a pipeline of the same names that has no directory and takes part in nothing."""
@@ -122,15 +122,8 @@ class PipelineForm(Form):
             staging = None
         known = {"destination": _public(self.destination), "staging": staging, "dev_mode": False}
         form = self.model_copy(update=known)
-        with TemporaryDirectory() as folder:
-            update = {
-                "pipelines_dir": folder,
-                "import_schema_path": None,
-                "export_schema_path": None,
-            }
-            pipeline = form.model_copy(update=update).built()
-        pipeline.deactivate()
-        return pipeline
+        paths = {"import_schema_path": None, "export_schema_path": None}
+        return form.model_copy(update=paths).built()
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,14 +145,6 @@ class InlinePipeline:
             InvalidLoadError: a variable has a value that cannot be.
         """
         return shielded(lambda: self._form(in_a_run(self._named(), self.load)).built())
-
-    def check_variables(self) -> None:
-        """Refuse to go on without a variable that a template asks for.
-
-        Raises:
-            VariableNotSetError: names the first one.
-        """
-        in_a_run(self._named(), self.load)
 
     def described(self) -> Pipeline:
         """Return a pipeline of the same names that leaves no trace.

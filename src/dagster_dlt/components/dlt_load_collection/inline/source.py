@@ -122,14 +122,6 @@ class InlineSource:
             raise TypeError
         return source
 
-    def check_variables(self) -> None:
-        """Refuse to go on without a variable that a template asks for.
-
-        Raises:
-            VariableNotSetError: names the first one.
-        """
-        in_a_run(self.given, self.load)
-
     def described(self) -> DltSource | None:
         """Return the source with placeholders for variables; None where only it can tell.
 
