@@ -1,13 +1,14 @@
 """What it costs to turn 1,000 resources into asset specs."""
 
 import tempfile
+from pathlib import Path
 
 import dagster as dg
 import dlt
 from _clock import compare, report
 from dlt.extract import DltSource
 
-from dagster_dlt import build_dlt_asset_specs
+from dagster_dlt import DltSourceSnapshot, build_dlt_asset_specs
 
 RESOURCES = 1_000
 ROUNDS = 5
@@ -54,6 +55,9 @@ def main() -> None:
             "wide", pipelines_dir=folder, destination=destination, dataset_name="raw"
         )
         source = wide()
+        names = list(source.resources)
+        snapshot = DltSourceSnapshot(Path(folder) / "wide.json")
+        snapshot.write(wide)
         seconds = compare(
             ROUNDS,
             {
@@ -61,6 +65,12 @@ def main() -> None:
                 "looping over its resources (dlt alone)": lambda: loop(source),
                 "asset specs written by hand (Dagster alone)": lambda: by_hand(source),
                 "build_dlt_asset_specs": lambda: build_dlt_asset_specs(source, pipeline),
+                "the same, of names instead of a source": lambda: build_dlt_asset_specs(
+                    wide, pipeline, resources=names
+                ),
+                "the same, of a snapshot instead of a source": lambda: build_dlt_asset_specs(
+                    wide, pipeline, snapshot=snapshot
+                ),
             },
         )
     report(f"{RESOURCES:,} resources as specs", seconds, baseline="making the source (dlt alone)")

@@ -8,13 +8,14 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
+import dlt
 import duckdb
 import psycopg2
 import pytest
 from dagster.components.core.component_tree import ComponentTreeException
 from projects import DgProject, assets_at, component_of, keys, load_all, rows
 
-from dagster_dlt import DltLoadCollectionComponent
+from dagster_dlt import DltLoadCollectionComponent, DltLoadSpecModel
 from dagster_dlt.components.dlt_load_collection.state import place_of
 from dagster_dlt.errors import InvalidLoadError, SnapshotError, SnapshotWarning
 
@@ -195,6 +196,31 @@ PREFIXED = """
   pipeline: .loads.shop_pipeline
   translation: {key_prefix: other}
 """
+
+
+def secretive_with(name):
+    @dlt.source(name="shop")
+    def shop(token: str = dlt.secrets.value):
+        return dlt.resource([1], name=name)
+
+    return shop
+
+
+def test_loads_that_are_alike_are_told_apart(pipeline, tmp_path, monkeypatch):
+    loads = [
+        DltLoadSpecModel(source=secretive_with(name), pipeline=pipeline)
+        for name in ("orders", "items")
+    ]
+    component = DltLoadCollectionComponent(loads=loads)
+
+    monkeypatch.setenv("TOKEN", "known by now")
+    component.write_state_to_path(tmp_path / "state")
+
+    said = json.loads((tmp_path / "state").read_text()).values()
+    assert [each["name"] for content in said for each in content["resources"]] == [
+        "orders",
+        "items",
+    ]
 
 
 def test_the_key_of_the_state_stays_the_same(secretive):

@@ -496,7 +496,7 @@ class DltLoadCollectionComponent(dg.StateBackedComponent, dg.Resolvable):
             context: Where it stands.
         """
         component: Self = dg.Component.load.__func__(cls, attributes, context)  # type: ignore[attr-defined] # a class method
-        if any(load.needs_state for load in component.loads):
+        if component._open_loads:
             return super().load(attributes, context)
         # Dagster is not to keep a state that nobody needs, nor to look for its key.
         return component
@@ -504,8 +504,7 @@ class DltLoadCollectionComponent(dg.StateBackedComponent, dg.Resolvable):
     @property
     def defs_state_config(self) -> DefsStateConfig:
         """Where Dagster keeps what only building the sources tells; few loads need that."""
-        loads = sorted(load.identity for load in self.loads if load.needs_state)
-        digest = sha256("\n".join(loads).encode()).hexdigest()[:8]
+        digest = sha256("\n".join(self._open_loads).encode()).hexdigest()[:8]
         key = f"{type(self).__name__}[{digest}]"
         return DefsStateConfig.from_args(self.defs_state, default_key=key)
 
@@ -563,19 +562,30 @@ class DltLoadCollectionComponent(dg.StateBackedComponent, dg.Resolvable):
         Raises:
             SnapshotError: a source cannot be built.
         """
-        before, said = read_state(state_path) if self._is_loading else {}, {}
+        before = read_state(state_path) if self._is_loading else {}
+        found = {
+            name: self._said_of(load, before.get(name)) for name, load in self._open_loads.items()
+        }
+        write_state(state_path, {name: said for name, said in found.items() if said is not None})
+
+    def _said_of(self, load: DltLoadSpecModel, before: Any) -> Any:  # noqa: ANN401 - JSON
+        try:
+            return load.content().said()
+        except SnapshotError as error:
+            if not self._is_loading:
+                raise
+            warnings.warn(str(error), SnapshotWarning, stacklevel=2)
+            return before
+
+    @property
+    def _open_loads(self) -> dict[str, DltLoadSpecModel]:
+        """The loads that need state, by what tells them apart in it."""
+        found: dict[str, DltLoadSpecModel] = {}
         for load in self.loads:
-            if not load.needs_state:
-                continue
-            try:
-                said[load.identity] = load.content().said()
-            except SnapshotError as error:
-                if not self._is_loading:
-                    raise
-                warnings.warn(str(error), SnapshotWarning, stacklevel=2)
-                if load.identity in before:
-                    said[load.identity] = before[load.identity]
-        write_state(state_path, said)
+            if load.needs_state:
+                alike = sum(each.identity == load.identity for each in found.values())
+                found[f"{load.identity} ({alike + 1})" if alike else load.identity] = load
+        return found
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         """Return the assets of all loads, and the schedules of those that have one.
@@ -583,7 +593,7 @@ class DltLoadCollectionComponent(dg.StateBackedComponent, dg.Resolvable):
         Raises:
             ComponentError: loads are in each other's way, or one of them cannot be right.
         """
-        if any(load.needs_state for load in self.loads) and _has_state(context):
+        if self._open_loads and _has_state(context):
             self._is_loading = True  # type: ignore[misc] # of this object
             try:
                 return super().build_defs(context)
@@ -602,9 +612,8 @@ class DltLoadCollectionComponent(dg.StateBackedComponent, dg.Resolvable):
         """
         del context
         said = read_state(state_path)
-        for load in self.loads:
-            if load.needs_state:
-                load.learn(said.get(load.identity))
+        for name, load in self._open_loads.items():
+            load.learn(said.get(name))
         _check_names(self.loads)
         tables: dict[object, dg.AssetKey] = {}
         assets = [self._assets(load, tables) for load in self.loads]

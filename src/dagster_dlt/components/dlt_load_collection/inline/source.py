@@ -110,6 +110,13 @@ class InlineSource:
     #: How errors speak of the load.
     load: str
 
+    @property
+    def __name__(self) -> str:
+        """What a function would be called in its place: by the name of the source, or its kind."""
+        name = self.given.get("name")
+        kind = next((kind for kind in _KINDS if kind in self.given), "source")
+        return name if isinstance(name, str) else kind
+
     def __call__(self) -> DltSource:
         """Return the source, with the variables of this process.
 

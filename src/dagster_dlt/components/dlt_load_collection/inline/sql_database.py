@@ -65,7 +65,13 @@ class SqlDatabaseForm(Form):
 
     def described(self, name: str | None) -> DltSource | None:
         """Return the source without the database; None where only that knows the tables."""
-        return self._source(name, _NOWHERE) if self.tables else None
+        if not self.tables:
+            return None
+        source = self._source(name, _NOWHERE)
+        for resource in source.resources.values():
+            # Where it reads, only the credentials of a run tell.
+            resource.inputs.clear()
+        return source
 
     def _source(self, name: str | None, credentials: object) -> DltSource:
         sql_table, shared = _dlts().sql_table, self._shared(credentials)
