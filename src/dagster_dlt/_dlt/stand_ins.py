@@ -60,22 +60,36 @@ def stand_in_source(name: str, resources: Sequence[KnownResource]) -> DltSource:
     return source
 
 
+class _NoRows(Iterator[NoReturn]):
+    """What nobody is to ask for rows."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    @override
+    def __next__(self) -> NoReturn:
+        message = f"{self._name!r} stands for a resource that is built when it runs"
+        raise RuntimeError(message)
+
+
 def _make(
     known: KnownResource, by_name: Mapping[str, KnownResource], made: dict[str, DltResource]
 ) -> DltResource:
     if known.name in made:
         return made[known.name]
 
-    def rows(_item: object = None) -> NoReturn:
-        message = f"{known.name!r} stands for a resource that is built when it runs"
-        raise RuntimeError(message)
+    # Not a function: for each of these dlt makes a class, which takes a while.
+    rows = _NoRows(known.name)
+
+    def of_another(_row: object) -> NoReturn:
+        next(rows)
 
     if known.parent is None:
-        resource = cast("DltResource", dlt.resource(rows, name=known.name))
+        resource = dlt.resource(rows, name=known.name)
     else:
         above = by_name.get(known.parent, KnownResource(known.parent))
         parent = _make(above, by_name, made)
-        resource = cast("DltResource", dlt.transformer(rows, data_from=parent, name=known.name))
+        resource = dlt.transformer(of_another, data_from=parent, name=known.name)
     _give_hints(resource, known)
     made[known.name] = resource
     return resource
