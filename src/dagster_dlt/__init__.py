@@ -2,10 +2,8 @@
 
 from dagster_dlt._dagster import register_library as _register_library
 from dagster_dlt.asset_decorator import build_dlt_asset_specs, dlt_assets, source_code_version
-from dagster_dlt.components.dlt_load_collection.component import (
-    DltLoadCollectionComponent,
-    DltLoadSpecModel,
-)
+from dagster_dlt.components.dlt_load_collection.component import DltLoadCollectionComponent
+from dagster_dlt.components.dlt_load_collection.load import DltLoadSpecModel
 from dagster_dlt.components.dlt_load_collection.schedules import DltLoadSchedule
 from dagster_dlt.dlt_event_iterator import DltEventIterator, DltEventType
 from dagster_dlt.errors import DagsterDltError

@@ -99,7 +99,9 @@ def source_origin(
     if isinstance(given, Origin):
         return given
     if isinstance(given, DltSource):
-        return Origin(_selected(_dlt.as_source(given), resources))
+        # Soon after it was built: dlt forgets what it has resolved for it.
+        _dlt.remember_secrets(given)
+        return Origin(_selected(given, resources))
     factory = _source_factory(given)
     factory.check()
     if resources is not None:
@@ -149,7 +151,8 @@ def built_source(given: object) -> Origin[DltSource]:
         NotADltSourceError: it is neither a source nor a function.
     """
     if isinstance(given, DltSource):
-        return Origin(_dlt.as_source(given))
+        _dlt.remember_secrets(given)
+        return Origin(given)
     return Origin(None, _source_factory(given))
 
 

@@ -31,7 +31,6 @@ from dagster_dlt._dlt.failures import (
     holder_of_file,
 )
 from dagster_dlt._dlt.files import Files, files_of, is_open_table, keep_notes
-from dagster_dlt._dlt.given import as_pipeline, as_source, no_source
 from dagster_dlt._dlt.incrementals import (
     bound,
     cursor_of,
@@ -66,6 +65,7 @@ from dagster_dlt._dlt.sources import (
     docstring,
     function_of,
     is_appended,
+    no_source,
     parent_resource_name,
     root_resource_name,
     selected_resources,
@@ -112,8 +112,6 @@ __all__ = [
     "add_tables",
     "adds_rows",
     "any_schema",
-    "as_pipeline",
-    "as_source",
     "before_merges",
     "bound",
     "can_be_repeated",

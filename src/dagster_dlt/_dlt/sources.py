@@ -4,6 +4,7 @@ import inspect
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from typing import Any
 
+from dlt.common.schema import Schema
 from dlt.extract import DltResource, DltSource
 from dlt.extract.reference import SourceFactory
 
@@ -87,3 +88,8 @@ def table_hint(resource: DltResource, name: str) -> object:
 def selected_resources(source: DltSource) -> dict[str, DltResource]:
     """Return the selected resources of `source` by name, in their order."""
     return dict(source.selected_resources)
+
+
+def no_source() -> DltSource:
+    """Return a source without resources, for what is loaded without the one it came from."""
+    return DltSource(Schema("nothing"), "nothing", [])
