@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from itertools import count
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import psycopg2
+from sqlalchemy.engine import make_url
 
 
 @contextmanager
@@ -60,3 +61,20 @@ def _execute(base: str, sql: str) -> None:
     with closing(psycopg2.connect(base + "postgres")) as connection:
         connection.autocommit = True
         connection.cursor().execute(sql)
+
+
+def sessions(url: str) -> int:
+    """Return how many sessions a database has had, as its server counts them."""
+    base, name = url[: -len(_name(url))], _name(url)
+    with closing(psycopg2.connect(base + "postgres")) as connection:
+        cursor = connection.cursor()
+        cursor.execute("select sessions from pg_stat_database where datname = %s", [name])
+        (found,) = cursor.fetchone() or (0,)
+        return int(found)
+
+
+def for_sqlalchemy(url: str) -> str:
+    """Return the URL of a database as SQLAlchemy has it: the socket's directory is a parameter."""
+    at_socket = make_url(url)
+    located = at_socket.set(host="", query={"host": unquote(at_socket.host or "")})
+    return located.render_as_string(hide_password=False)

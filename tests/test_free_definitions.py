@@ -10,6 +10,8 @@ from pathlib import Path
 import psycopg2
 import pytest
 
+from postgres import for_sqlalchemy, sessions
+
 # --- a project whose sources cannot be built where its definitions are loaded --------------------
 
 PROJECT = """
@@ -218,29 +220,13 @@ def secrets(cities, items, tmp_path):
     }
 
 
-def for_sqlalchemy(url):
-    """Return a URL with the directory of the socket where SQLAlchemy looks for it."""
-    head, _, name = url.rpartition("/")
-    user, _, directory = head.partition("//")[2].rpartition("@")
-    return f"postgresql+psycopg2://{user}@/{name}?host={directory}"
-
-
-def connections(url):
-    """Return how many sessions a database has had, as its server counts them."""
-    base, _, name = url.rpartition("/")
-    with closing(psycopg2.connect(f"{base}/postgres")) as connection:
-        cursor = connection.cursor()
-        cursor.execute("select sessions from pg_stat_database where datname = %s", [name])
-        return cursor.fetchone()[0]
-
-
 def test_definitions_load_where_nothing_can_be_reached_and_runs_load_data(
     project, secrets, items, tmp_path
 ):
     python, folder = sys.executable, tmp_path / "project"
     written = project(script("dagster-dlt"), "-m", "definitions", "snapshots", "refresh", **secrets)
     assert "items" in written + (folder / "snapshots" / "database.json").read_text()
-    before, sessions = files_below(tmp_path), connections(items)
+    before, asked = files_below(tmp_path), sessions(items)
 
     for _ in range(2):
         keys = json.loads(project(python, "-c", KEYS, NO_NETWORK="1"))
@@ -249,7 +235,7 @@ def test_definitions_load_where_nothing_can_be_reached_and_runs_load_data(
         *("dlt_api_cities", "dlt_eager_rows", "dlt_secretive_tokens", "dlt_sql_database_items")
     ]
     assert files_below(tmp_path) == before
-    assert connections(items) == sessions
+    assert sessions(items) == asked
 
     loaded = json.loads(project(python, "-c", LOAD, **secrets).splitlines()[-1])
 
@@ -259,7 +245,7 @@ def test_definitions_load_where_nothing_can_be_reached_and_runs_load_data(
         "api_data.cities": 2,
         "database_data.items": 2,
     }
-    assert connections(items) > sessions
+    assert sessions(items) > asked
 
 
 def test_dagster_finds_the_definitions_of_such_a_project_in_order(project, secrets):

@@ -1,14 +1,14 @@
 """Fixtures for tests of the component and its scaffolder."""
 
 from collections.abc import Callable, Iterator
-from urllib.parse import unquote
 
 import psycopg2
 import pytest
 from api import Api, serve
 from dagster.components.testing import create_defs_folder_sandbox
 from projects import Project
-from sqlalchemy import make_url
+
+from postgres import for_sqlalchemy
 
 
 @pytest.fixture
@@ -38,6 +38,4 @@ def crm(postgres: Callable[..., str]) -> str:
             " (3, '2024-05-03 10:00')"
         )
     connection.close()
-    at_socket = make_url(url)
-    located = at_socket.set(host="", query={"host": unquote(at_socket.host)})
-    return located.render_as_string(hide_password=False)
+    return for_sqlalchemy(url)

@@ -18,6 +18,7 @@ from projects import DgProject, assets_at, component_of, keys, load_all, rows
 from dagster_dlt import DltLoadCollectionComponent, DltLoadSpecModel
 from dagster_dlt.components.dlt_load_collection.state import place_of
 from dagster_dlt.errors import InvalidLoadError, SnapshotError, SnapshotWarning
+from postgres import for_sqlalchemy, sessions
 
 SECRETIVE = """
 import dlt
@@ -233,15 +234,6 @@ def test_the_key_of_the_state_stays_the_same(secretive):
 # --- with dg, and a database ---------------------------------------------------------------------
 
 
-def sessions(url):
-    """Return how many sessions a database has had, as its server counts them."""
-    base, _, name = url.rpartition("/")
-    with closing(psycopg2.connect(f"{base}/postgres")) as connection:
-        cursor = connection.cursor()
-        cursor.execute("select sessions from pg_stat_database where datname = %s", [name])
-        return cursor.fetchone()[0]
-
-
 def test_a_database_whose_tables_are_not_listed_is_asked_when_the_state_is_refreshed(
     postgres, tmp_path
 ):
@@ -251,9 +243,7 @@ def test_a_database_whose_tables_are_not_listed_is_asked_when_the_state_is_refre
         cursor = connection.cursor()
         cursor.execute("create table items (id int primary key, name text not null)")
         cursor.execute("insert into items values (1, 'tea'), (2, 'jam')")
-    head, _, name = url.rpartition("/")
-    user, _, folder = head.partition("//")[2].rpartition("@")
-    variables = {"SHOP_URL": f"postgresql+psycopg2://{user}@/{name}?host={folder}"}
+    variables = {"SHOP_URL": for_sqlalchemy(url)}
     project = DgProject(tmp_path / "project")
     (project.defs / "shop").mkdir()
     (project.defs / "shop" / "defs.yaml").write_text(component_of(DATABASE))
