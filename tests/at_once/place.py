@@ -53,7 +53,8 @@ class Place:
         definitions = dg.Definitions(
             assets=[load],
             jobs=[dg.define_asset_job("run", selected, executor_def=dg.in_process_executor)],
-            resources={"dlt_resource": DagsterDltResource()},
+            # Without the second Dagster refuses to go on with a run whose steps were all done.
+            resources={"dlt_resource": DagsterDltResource(), "io_manager": dg.fs_io_manager},
         )
         return definitions.resolve_job_def("run")
 
