@@ -102,8 +102,7 @@ def source_origin(
         # Soon after it was built: dlt forgets what it has resolved for it.
         _dlt.remember_secrets(given)
         return Origin(_selected(given, resources))
-    factory = _source_factory(given)
-    factory.check()
+    factory = source_factory(given)
     if resources is not None:
         if not factory.name.isidentifier():
             problem = "has no name that its source could have"
@@ -153,11 +152,19 @@ def built_source(given: object) -> Origin[DltSource]:
     if isinstance(given, DltSource):
         _dlt.remember_secrets(given)
         return Origin(given)
-    return Origin(None, _source_factory(given))
+    return Origin(None, source_factory(given))
 
 
-def _source_factory(given: object) -> Factory[DltSource]:
+def source_factory(given: object) -> Factory[DltSource]:
+    """Return a function that builds a source as one that can be called.
+
+    Raises:
+        NotADltSourceError: it is no function.
+        SourceNotCalledError: it can never be called.
+    """
     # A resource can be called with arguments; what it returns is no source either.
     if not callable(given) or isinstance(given, DltResource):
         raise NotADltSourceError(type(given).__name__)
-    return Factory(given, DltSource)
+    factory = Factory(given, DltSource)
+    factory.check()
+    return factory

@@ -12,7 +12,7 @@ from dlt.pipeline.pipeline import Pipeline
 from dagster_dlt import _dlt
 from dagster_dlt._contents import Content, code_of
 from dagster_dlt._factories import Factory
-from dagster_dlt._origins import Origin, built_source, pipeline_origin, source_origin
+from dagster_dlt._origins import Origin, pipeline_origin, source_factory, source_origin
 from dagster_dlt.components.dlt_load_collection.inline.form import DescribedBy
 from dagster_dlt.components.dlt_load_collection.inline.pipeline import InlinePipeline, PipelineForm
 from dagster_dlt.components.dlt_load_collection.inline.source import InlineSource, InlineSourceForm
@@ -254,7 +254,7 @@ class DltLoadSpecModel(dg.Resolvable):
             selected = list(self.resources) if isinstance(self.resources, list) else None
             self._is(source_origin(given, selected))
             return
-        self._factory = _source_factory(given)
+        self._factory = source_factory(given)
         if not isinstance(given, InlineSource):
             if self.resources is not None:
                 self._is(source_origin(given, list(self.resources)))
@@ -307,7 +307,8 @@ class DltLoadSpecModel(dg.Resolvable):
         self._is(Origin(known, factory, place.remedy))
 
     def _found_out(self, factory: Factory[DltSource]) -> Origin[DltSource]:
-        given: object = self.source
+        # Not the source, which may be what was found out before.
+        given = factory.function
         if isinstance(given, InlineSource):
             load, problem = given.load, "only a connection could tell"
             listed = "tables under sql_database, or resources under type"
@@ -345,13 +346,6 @@ class DltLoadSpecModel(dg.Resolvable):
             and data.resource.name in self.source.resources
             and (data.pipeline is None or data.pipeline is self.pipeline)
         )
-
-
-def _source_factory(source: object) -> Factory[DltSource]:
-    origin = built_source(source)
-    assert origin.factory is not None, "a source that is built is no function"  # noqa: S101
-    origin.factory.check()
-    return origin.factory
 
 
 def _origin_of_pipeline(pipeline: object) -> Origin[Pipeline]:
