@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from hashlib import sha256
-from inspect import getsource, unwrap
+from inspect import getsource
 from typing import Any, Final, cast
 
 from dlt.extract import DltSource
@@ -47,7 +47,7 @@ class Content:
 
     def is_of(self, factory: Factory[DltSource]) -> bool:
         """Tell whether the function is the same as when this was written, as far as one can."""
-        return self.code is None or code_of(factory) in {self.code, None}
+        return self.code is None or code_of(factory.inner) in {self.code, None}
 
     def changes(self, before: "Content | None") -> dict[str, list[str]]:
         """Return the names of resources that are new, gone, or different from another content."""
@@ -129,10 +129,10 @@ class Place:
         return Content(source.name, resources, code)
 
 
-def code_of(factory: Factory[DltSource]) -> str | None:
+def code_of(function: Any) -> str | None:  # noqa: ANN401 - anything that can be called
     """Return what changes with the code of a function; None where its code is not there."""
     try:
-        return sha256(getsource(unwrap(factory.inner)).encode()).hexdigest()[:12]
+        return sha256(getsource(function).encode()).hexdigest()[:12]
     except (OSError, TypeError):
         return None
 

@@ -6,8 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from functools import wraps
-from hashlib import sha256
-from inspect import Parameter, getsource, isfunction, signature, unwrap
+from inspect import Parameter, isfunction, signature, unwrap
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from dlt.pipeline.pipeline import Pipeline
 
 from dagster_dlt import _dagster, _dlt
 from dagster_dlt._binding import binding_metadata, declared_windows, specs_by_resource
+from dagster_dlt._contents import code_of
 from dagster_dlt._factories import AnyPipeline, AnySource, Factory, config_of, two_configs
 from dagster_dlt._origins import Declared, Origin, pipeline_origin, source_origin
 from dagster_dlt.constants import (
@@ -218,12 +218,7 @@ def source_code_version(resource: DltResource) -> str | None:
         True
     """
     function = _dlt.function_of(resource)
-    if function is None:
-        return None
-    try:
-        return sha256(getsource(function).encode()).hexdigest()[:12]
-    except OSError:
-        return None
+    return code_of(function) if function else None
 
 
 def _specs(

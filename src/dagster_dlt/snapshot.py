@@ -155,7 +155,7 @@ class DltSourceSnapshot:
         if builder is None:
             problem = "has nothing to be written from"
             raise SnapshotError(str(self.path), problem, "Give it the function")
-        return self._place.build(builder, code_of(factory) if factory else None)
+        return self._place.build(builder, code_of(factory.inner) if factory else None)
 
     def _write(self, content: Content) -> Content:
         self.path.parent.mkdir(parents=True, exist_ok=True)

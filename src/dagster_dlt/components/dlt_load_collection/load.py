@@ -284,7 +284,7 @@ class DltLoadSpecModel(dg.Resolvable):
             SnapshotError: it cannot be built.
         """
         assert self._factory is not None, "what is built already is known"  # noqa: S101
-        return place_of(self.identity).build(self._factory, code_of(self._factory))
+        return place_of(self.identity).build(self._factory, code_of(self._factory.inner))
 
     def learn(self, said: object) -> None:
         """Take over what the state of the component says of the source, if it says something.
