@@ -163,7 +163,7 @@ def _database(client: SqlJobClientBase) -> str | None:
     if client.capabilities.sqlglot_dialect in _DIALECTS_WITHOUT_CATALOG:
         return None
     database = getattr(client.config.credentials, "database", None)
-    if not database or not isinstance(database, str):
+    if not isinstance(database, str) or not database:
         return None
     if client.capabilities.sqlglot_dialect == "duckdb":
         # DuckDB names a database after its file, up to the first dot.

@@ -191,6 +191,6 @@ def files_of(pipeline: Pipeline, schema: Schema) -> Files | None:
 
 def is_open_table(client: JobClientBase, name: str) -> bool:
     """Tell whether a table is kept in files that have a log of their own: Delta, Iceberg."""
-    return isinstance(client, FilesystemClient) and any(
-        client.is_open_table(kind, name) for kind in ("delta", "iceberg")
+    return isinstance(client, FilesystemClient) and (
+        client.is_open_table("delta", name) or client.is_open_table("iceberg", name)
     )
