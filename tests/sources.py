@@ -1,6 +1,6 @@
 """Tiny sources in memory that feed all tests. Each function names the shape it is about."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import dagster as dg
@@ -65,6 +65,11 @@ def metadata_by_asset(
         }
         for event in result.asset_materializations_for_node(node)
     }
+
+
+def rows_by_table(found: Mapping[str, Any]) -> dict[str, int]:
+    """Return the rows that a load wrote to each table, by an event's plain metadata."""
+    return {each.data["table"]: each.data["rows"] for each in found["dagster_dlt/tables"].records}
 
 
 def query(pipeline: Pipeline, sql: str) -> list[tuple[Any, ...]]:

@@ -35,7 +35,7 @@ EXAMPLES = [
     errors.DuplicateAssetKeyError("a", ["x", "y"]),
     errors.InvalidAssetKeyError("x y", "x y"),
     errors.InvalidKeyPatternError(["{a}"], "has the unknown placeholder 'a'", ["table"]),
-    errors.InvalidUpstreamError("both"),
+    errors.InvalidSettingError("upstream", "both", ["resource", "location", "none"]),
     errors.InvalidResourceAttributeError("orders", "owner", "is not known"),
     errors.UnknownResourceError("shop", "order", ["orders"]),
     errors.ObjectNotFoundError("source", ".loads.x", "pkg.loads", "no attribute 'x'"),

@@ -234,7 +234,7 @@ def test_attributes_that_dagster_refuses_are_refused_with_the_resource(pipeline)
 
 
 def test_an_unknown_upstream_is_refused():
-    with pytest.raises(errors.InvalidUpstreamError, match="'both'"):
+    with pytest.raises(errors.InvalidSettingError, match="'both'"):
         DagsterDltTranslatorSettings(upstream="both")
 
 

@@ -1,7 +1,7 @@
 """Frozen values that cross the bridge between dlt and Dagster. Standard library only."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from typing import ClassVar, Literal
 
@@ -32,6 +32,8 @@ class Column:
     description: str | None
     #: Names of the remaining hints (`primary_key`, `row_key`, …), sorted.
     hints: tuple[str, ...]
+    #: The same with their values as text (`precision`, `x-…`); empty where they are just set.
+    tags: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -61,16 +63,46 @@ class Chain:
         return tuple(name for name, _ in self.tables)
 
 
+#: What a destination makes of the letters of a name.
+Letters = Literal["upper", "lower", "as they are"]
+
+
+def folded(name: str, letters: Letters) -> str:
+    """Return a name in the letters of a destination."""
+    return {"upper": name.upper(), "lower": name.lower()}.get(letters, name)
+
+
 @dataclass(frozen=True)
 class Location:
-    """Where a pipeline writes: the parts in front of a table's name, as far as they are known."""
+    """Where a pipeline writes, and what its tables are called there, as far as that is known."""
 
-    database: str | None = None
+    #: The dataset as the destination names it.
     dataset: str | None = None
+    #: What stands in front of a table's name in a query, outermost first.
+    path: tuple[str, ...] = ()
+    #: What the name of a table begins with, where a destination has no datasets.
+    prefix: str = ""
+    letters: Letters = "as they are"
+    #: URL of the files of a table, with `TABLE` in place of its name, where tables are files.
+    url: str | None = None
+
+    #: Stands for the name of a table in `url`.
+    TABLE: ClassVar = "the-name-of-a-table"
 
     def qualified(self, table: str) -> str:
-        """Return `<database>.<dataset>.<table>` without the parts that are unknown."""
-        return ".".join(part for part in (self.database, self.dataset, table) if part)
+        """Return the name of a table as a query has it, without the parts that are unknown."""
+        return ".".join((*self.path, f"{self.prefix}{folded(table, self.letters)}"))
+
+    def spelled(self, letters: Letters) -> "Location":
+        """Return the same place with all names in these letters, as a query may have them too."""
+        if letters == "as they are":
+            return self
+        path = tuple(folded(part, letters) for part in self.path)
+        return replace(self, path=path, prefix=folded(self.prefix, letters), letters=letters)
+
+    def url_of(self, table: str) -> str | None:
+        """Return the URL of the files of a table, if it is kept in files."""
+        return self.url.replace(self.TABLE, table) if self.url else None
 
 
 @dataclass(frozen=True)
@@ -184,6 +216,27 @@ class Drops:
 
 
 @dataclass(frozen=True)
+class SchemaChanges:
+    """What a load has added to the tables of a resource."""
+
+    tables: tuple[str, ...] = ()
+    #: `<table>.<column>` of columns that are new in tables that were there.
+    columns: tuple[str, ...] = ()
+    #: `<table>.<column>` of those that hold values that did not fit the type of another column.
+    variants: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class CursorMove:
+    """From where to where a load has moved an incremental cursor."""
+
+    path: str
+    #: None where the load began from the beginning.
+    before: object
+    after: object
+
+
+@dataclass(frozen=True)
 class LoadFacts:
     """What one load did as a whole."""
 
@@ -194,6 +247,10 @@ class LoadFacts:
     started_at: datetime | None
     finished_at: datetime | None
     location: Location
+    load_ids: tuple[str, ...] = ()
+    #: Of dlt's steps (`extract`, `normalize`, `load`), as far as this process did them.
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    schema_version: int | None = None
 
 
 @dataclass(frozen=True)
@@ -234,6 +291,12 @@ class ResourceFacts:
     #: Rows this resource contributed to its own tables; None where dlt no longer knows, because
     #: the package was built by an earlier attempt.
     rows_loaded: int | None = 0
+    #: Rows that it gave, nested ones not counted, before dlt normalized them; None likewise.
+    rows_extracted: int | None = None
+    #: Where its cursors were and are, those that the load has left alone included.
+    cursors: tuple[CursorMove, ...] = ()
+    #: None where dlt does not say, since its process died.
+    changes: SchemaChanges | None = None
     #: Column that tells the time of its rows, and how, where a cursor does.
     told_by: tuple[str, CursorKind] | None = None
     #: dlt's load jobs for those tables: plain values, ready for JSON.

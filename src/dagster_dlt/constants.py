@@ -16,8 +16,22 @@ META_KEY_CALL: Final = "dagster_dlt/call"
 #: Qualified name of the asset's table where another asset already carries it as
 #: `dagster/table_name`: Dagster refuses one storage location on two assets.
 META_KEY_TABLE: Final = "dagster_dlt/table"
-#: Every table the resource wrote in this load, nested ones included, with the rows loaded.
+#: Every table the resource wrote in this load, nested ones included, with rows, bytes and files.
 META_KEY_TABLES: Final = "dagster_dlt/tables"
+#: On the spec and the events of an asset that is a nested table: the table's name.
+META_KEY_NESTED_TABLE: Final = "dagster_dlt/nested_table"
+
+#: What a load has cost, and what it has changed.
+META_KEY_ROWS_EXTRACTED: Final = "dagster_dlt/rows_extracted"
+META_KEY_BYTES: Final = "dagster_dlt/bytes_loaded"
+META_KEY_FILES: Final = "dagster_dlt/files_loaded"
+META_KEY_JOB_RETRIES: Final = "dagster_dlt/job_retries"
+META_KEY_SECONDS: Final = "dagster_dlt/{step}_seconds"
+META_KEY_CURSOR: Final = "dagster_dlt/cursor"
+META_KEY_CURSOR_VALUE: Final = "dagster_dlt/cursor_value"
+META_KEY_LOAD_ID: Final = "dagster_dlt/load_id"
+META_KEY_SCHEMA_VERSION: Final = "dagster_dlt/schema_version"
+META_KEY_SCHEMA_CHANGES: Final = "dagster_dlt/schema_changes"
 
 #: On a failed step: what was not loaded, where a package waits, and the command that shows it.
 META_KEY_FAILED_RESOURCES: Final = "dagster_dlt/failed_resources"
@@ -30,6 +44,8 @@ META_KEY_PARKED: Final = "dagster_dlt/parked"
 META_KEY_DRY_RUN: Final = "dagster_dlt/dry_run"
 
 DAGSTER_TABLE_NAME: Final = "dagster/table_name"
+DAGSTER_URI: Final = "dagster/uri"
+DAGSTER_COLUMN_LINEAGE: Final = "dagster/column_lineage"
 DAGSTER_STORAGE_KIND: Final = "dagster/storage_kind"
 DAGSTER_COLUMN_SCHEMA: Final = "dagster/column_schema"
 DAGSTER_ROW_COUNT: Final = "dagster/row_count"

@@ -1,11 +1,13 @@
 """`DltEventIterator`: the events of a load, with further facts added on request."""
 
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextvars import ContextVar
 from types import GeneratorType
 from typing import Any, Final, Generic, cast
 
 import dagster as dg
+from dlt.destinations.sql_client import SqlClientBase
 from dlt.pipeline.pipeline import Pipeline
 from typing_extensions import Self, TypeVar
 
@@ -18,6 +20,11 @@ from dagster_dlt.loading.turns import turn_of
 from dagster_dlt.loading.windows import Span
 
 DltEventType = dg.AssetMaterialization | dg.MaterializeResult[Any]
+
+#: What closes the sessions of a block, and those that it has opened, by pipeline.
+_SESSIONS: Final[ContextVar[tuple[ExitStack, dict[int, SqlClientBase[Any]]] | None]] = ContextVar(
+    "sessions", default=None
+)
 
 #: Partitions that are counted by one statement.
 _AT_ONCE: Final = 100
@@ -63,6 +70,9 @@ class DltEventIterator(Iterator[T], Generic[T]):
         self._loaded = loaded if loaded is not None else {}
         self._executed = executed
         self._configured = configured
+        #: Rows by table, and how much of what was loaded for each asset they were counted after.
+        self._counts: dict[str, int | None] = {}
+        self._asked: dict[dg.AssetKey, int] = {}
         self._delivered = _deliver(events, _dagster.op_context(context))
 
     @property  # type: ignore[misc]  # that of `object` can be set
@@ -135,21 +145,33 @@ class DltEventIterator(Iterator[T], Generic[T]):
         if context.has_partition_key:
             rows = metadata.plain((event.metadata or {}).get("rows_loaded"))
             return {} if rows is None else {DAGSTER_PARTITION_ROW_COUNT: rows}
-        tables = {table.name for facts in resources for table in facts.tables}
+        tables = sorted({table.name for facts in resources for table in facts.tables})
         try:
             with self._configured(), turn_of(self.pipeline):
                 if _dagster.loads_several_partitions(context):
                     # One count would stand on each partition of the range.
                     self._count_partitions(event, resources)
                     return {}
-                counts = [_fetch_row_count(self.pipeline, table) for table in sorted(tables)]
+                self._count_what_is_new()
         except Exception as error:  # noqa: BLE001 - a count is descriptive: it never fails a load
             self._context.log.warning(
-                "Rows of %s were not counted: %s", ", ".join(sorted(tables)), redacted(error)
+                "Rows of %s were not counted: %s", ", ".join(tables), redacted(error)
             )
             return {}
+        counts = [self._counts.get(table) for table in tables]
         known = [count for count in counts if count is not None]
         return {DAGSTER_ROW_COUNT: sum(known)} if len(known) == len(counts) else {}
+
+    def _count_what_is_new(self) -> None:
+        """Count the tables of all assets of a package in one session, when the first one asks."""
+        new = {key: len(facts) for key, facts in self._loaded.items() if facts}
+        fresh = [key for key, number in new.items() if number > self._asked.get(key, 0)]
+        names = {table.name for key in fresh for each in self._loaded[key] for table in each.tables}
+        self._asked.update(new)
+        with _one_session():
+            for table in sorted(names):
+                self._counts.pop(table, None)
+                self._counts[table] = _fetch_row_count(self.pipeline, table)
 
     def _count_partitions(self, event: DltEventType, resources: Sequence[ResourceFacts]) -> None:
         """Have Dagster put a count on the event that it makes for each partition of a range."""
@@ -210,9 +232,35 @@ def _observation(event: dg.AssetMaterialization) -> dg.AssetObservation:
     return dg.AssetObservation(asset_key=event.asset_key, metadata=event.metadata)
 
 
+@contextmanager
+def _one_session() -> Iterator[None]:
+    """Let all counts of a block share a session, which is opened when the first one needs it."""
+    with ExitStack() as stack:
+        token = _SESSIONS.set((stack, {}))
+        try:
+            yield
+        finally:
+            _SESSIONS.reset(token)
+
+
+@contextmanager
+def _session(dlt_pipeline: Pipeline) -> Iterator[SqlClientBase[Any]]:
+    shared = _SESSIONS.get()
+    if shared is None:
+        with dlt_pipeline.sql_client() as client:
+            yield client
+        return
+    stack, clients = shared
+    if id(dlt_pipeline) not in clients:
+        client = clients[id(dlt_pipeline)] = dlt_pipeline.sql_client()
+        client.open_connection()
+        stack.callback(client.close_connection)
+    yield clients[id(dlt_pipeline)]
+
+
 def _fetch_row_count(dlt_pipeline: Pipeline, table_name: str) -> int | None:
     """Return how many rows `table_name` has at the destination of `dlt_pipeline`."""
-    with dlt_pipeline.sql_client() as client:
+    with _session(dlt_pipeline) as client:
         table = client.make_qualified_table_name(table_name)
         rows = client.execute_sql(f"SELECT COUNT(*) FROM {table}")  # noqa: S608 - quoted by dlt
     return int(rows[0][0]) if rows else None

@@ -13,7 +13,7 @@
     │   ├── DuplicateAssetKeyError        two resources under one asset key
     │   ├── InvalidAssetKeyError          a key that Dagster cannot use
     │   ├── InvalidKeyPatternError        an unusable `key` in the translator's settings
-    │   ├── InvalidUpstreamError          an unknown `upstream` in the translator's settings
+    │   ├── InvalidSettingError           an unknown value in the translator's settings
     │   ├── InvalidResourceAttributeError an attribute that is unknown or has a wrong value
     │   └── UnknownResourceError          settings that name a resource the source lacks
     ├── ComponentError                    a component's YAML cannot be right
@@ -279,17 +279,19 @@ class InvalidKeyPatternError(DefinitionError):
         )
 
 
-class InvalidUpstreamError(DefinitionError):
-    """The translator settings hold an `upstream` that is none of the three."""
+class InvalidSettingError(DefinitionError):
+    """The translator's settings have a value that is none of those to choose from."""
 
-    def __init__(self, upstream: str) -> None:
-        self.upstream = upstream
-        super().__init__(upstream)
+    def __init__(self, name: str, value: object, choices: Sequence[str]) -> None:
+        self.name = name
+        self.value = value
+        self.choices = tuple(choices)
+        super().__init__(name, value, choices)
 
     def __str__(self) -> str:
         return (
-            f"The translator's settings have upstream={self.upstream!r}. "
-            "Choose 'resource', 'location' or 'none'."
+            f"The translator's settings have {self.name}={self.value!r}."
+            f"{nearest(str(self.value), self.choices)} Choose {listed(self.choices)}."
         )
 
 

@@ -311,8 +311,14 @@ class DagsterDltResource(dg.ConfigurableResource[Any], DltRunConfig):
         """
         del context
         schema = _dlt.schema_of(resource, dlt_pipeline)
-        facts = _dlt.resource_facts(resource, schema, load_info, rows=_dlt.row_counts(dlt_pipeline))
-        return metadata.load_metadata(_dlt.load_facts(dlt_pipeline, load_info), facts)
+        facts = _dlt.resource_facts(
+            resource,
+            schema,
+            load_info,
+            rows=_dlt.row_counts(dlt_pipeline),
+            counts=_dlt.Counts(_dlt.rows_extracted(dlt_pipeline)),
+        )
+        return metadata.load_metadata(_dlt.load_facts(dlt_pipeline, load_info, schema), facts)
 
 
 @dataclass(frozen=True)
@@ -381,15 +387,19 @@ class _Execution:
         self.executed.append(outcome.pipeline)
         by_asset: dict[dg.AssetKey, list[ResourceFacts]] = defaultdict(list)
         told = told_by(self.plan.source, self.plan, outcome.columns_of) if self.plan.window else {}
+        location = outcome.load.location.spelled(self.binding.translator.settings.table_names)
+        load = replace(outcome.load, location=location)
         for name, facts in outcome.resources.items():
             of_asset = by_asset[self.binding.specs[name].key]
             of_asset.append(replace(facts, told_by=told.get(name)))
         for key, facts_of_asset in by_asset.items():
             spec = self.binding.specs[facts_of_asset[0].resource]
-            part = metadata.asset_metadata(outcome.load, facts_of_asset, spec.metadata)
+            part = metadata.asset_metadata(load, facts_of_asset, spec.metadata)
             before = self.parts.get(key)
             self.parts[key] = metadata.together(before, part) if before else part
             self.loaded.setdefault(key, []).extend(facts_of_asset)
+        # All are known before the first one is reported: what is asked of them is asked at once.
+        for key in by_asset:
             yield from self._if_complete(key)
 
     def _if_complete(self, key: dg.AssetKey) -> Iterator[DltEventType]:

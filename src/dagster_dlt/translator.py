@@ -14,13 +14,13 @@ from dlt.extract import DltResource, DltSource
 from dlt.pipeline.pipeline import Pipeline
 
 from dagster_dlt import _dagster, _dlt
-from dagster_dlt._facts import CursorKind, DeclaredWindow, Location
+from dagster_dlt._facts import CursorKind, DeclaredWindow, Letters, Location
 from dagster_dlt._legacy import SupersededGetters, apply_overridden
 from dagster_dlt._redaction import redacted
 from dagster_dlt.errors import (
     InvalidKeyPatternError,
     InvalidResourceAttributeError,
-    InvalidUpstreamError,
+    InvalidSettingError,
     listed,
     nearest,
 )
@@ -29,6 +29,15 @@ from dagster_dlt.metadata import definition_metadata
 #: Hint of a dlt resource that carries its Dagster attributes:
 #: `resource.apply_hints(additional_table_hints={"x-dagster": {"owners": [...]}})`.
 DAGSTER_HINT: Final = "x-dagster"
+
+Upstream = Literal["resource", "location", "none"]
+NestedTables = Literal["metadata", "assets"]
+
+_CHOICES: Final[Mapping[str, tuple[str, ...]]] = {
+    "upstream": get_args(Upstream),
+    "table_names": get_args(Letters),
+    "nested_tables": get_args(NestedTables),
+}
 
 _WINDOWS: Final[tuple[str, ...]] = (*get_args(CursorKind), "own")
 
@@ -69,11 +78,17 @@ class DagsterDltTranslatorSettings:
             asset for each place that dlt knows the resource to read, such as a database table,
             an API endpoint or a bucket. `"none"`: nothing. With the last two, a transformer
             depends on its parent where that is an asset of the same source.
+        table_names: Letters of `dagster/table_name`, by which dbt's sources find the asset. The
+            default, `"as they are"`, is those that the destination itself uses, such as upper case
+            in Snowflake. `"lower"` or `"upper"` where a dbt project spells the names otherwise.
+        nested_tables: What becomes of the tables nested in a resource's. `"metadata"`: they are
+            listed with the resource's asset. `"assets"`: each that is known when the definitions
+            load is an asset of its own, which depends on the one that it is nested in.
         resources: Dagster attributes by resource name.
 
     Raises:
         InvalidKeyPatternError: the pattern has an unknown placeholder or an empty part.
-        InvalidUpstreamError: `upstream` is none of the three.
+        InvalidSettingError: another one has a value that it cannot have.
         InvalidResourceAttributeError: an attribute is unknown or has a wrong value.
 
     Example:
@@ -88,14 +103,17 @@ class DagsterDltTranslatorSettings:
     """
 
     key: Sequence[str] | None = None
-    upstream: Literal["resource", "location", "none"] = "resource"
+    upstream: Upstream = "resource"
+    table_names: Letters = "as they are"
+    nested_tables: NestedTables = "metadata"
     resources: Mapping[str, ResourceAttributes] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.key is not None:
             _check_pattern(self.key)
-        if self.upstream not in {"resource", "location", "none"}:
-            raise InvalidUpstreamError(str(self.upstream))
+        for name, choices in _CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise InvalidSettingError(name, getattr(self, name), choices)
         for resource, attributes in self.resources.items():
             _check_attributes(resource, attributes)
 
@@ -234,7 +252,9 @@ class DagsterDltTranslator(SupersededGetters):
             deps=self._deps(data),
             description=_dlt.docstring(data.resource),
             kinds={"dlt", name} if name else {"dlt"},
-            metadata=definition_metadata(data.location, data.table, name),
+            metadata=definition_metadata(
+                data.location.spelled(self.settings.table_names), data.table, name
+            ),
         )
 
     def _key(self, data: DltResourceTranslatorData) -> dg.AssetKey:

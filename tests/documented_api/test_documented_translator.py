@@ -99,7 +99,7 @@ def test_without_credentials_the_table_name_has_no_database(books):
 
     assert default_spec(resource=books, pipeline=pipeline).metadata == {
         "dagster/storage_kind": "snowflake",
-        "dagster/table_name": "raw.books",
+        "dagster/table_name": "RAW.BOOKS",  # as Snowflake has it
     }
 
 

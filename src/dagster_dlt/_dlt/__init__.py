@@ -22,7 +22,15 @@ from dagster_dlt._dlt.destinations import (
     schema_paths,
     shares_staging,
 )
-from dagster_dlt._dlt.facts import count_rows, load_facts, resource_facts, row_counts
+from dagster_dlt._dlt.facts import (
+    Counts,
+    count_rows,
+    cursors_of,
+    load_facts,
+    resource_facts,
+    row_counts,
+    rows_extracted,
+)
 from dagster_dlt._dlt.failures import (
     can_be_resumed,
     comes_from_outside,
@@ -105,6 +113,7 @@ from dagster_dlt._dlt.tables import (
 
 __all__ = [
     "AnySource",
+    "Counts",
     "Files",
     "Stop",
     "Values",
@@ -127,6 +136,7 @@ __all__ = [
     "count_rows",
     "create_table",
     "cursor_of",
+    "cursors_of",
     "dataset_apart",
     "destination_name",
     "directed",
@@ -179,6 +189,7 @@ __all__ = [
     "root_resource_name",
     "row_columns",
     "row_counts",
+    "rows_extracted",
     "schema_for",
     "schema_of",
     "schema_paths",

@@ -1,16 +1,23 @@
 """Pipelines and their destinations: where data and state live, and how to reach them."""
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from copy import copy
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import dlt
 from dlt.common.configuration.container import Container
 from dlt.common.configuration.resolve import inject_section
 from dlt.common.configuration.specs.config_section_context import ConfigSectionContext
-from dlt.common.destination import AnyDestination, Destination, TDestinationReferenceArg
+from dlt.common.destination import (
+    AnyDestination,
+    Destination,
+    DestinationCapabilitiesContext,
+    TDestinationReferenceArg,
+)
 from dlt.common.destination.client import (
     DestinationClientDwhConfiguration,
     JobClientBase,
@@ -20,13 +27,14 @@ from dlt.common.destination.exceptions import InvalidDestinationReference
 from dlt.common.pipeline import PipelineContext
 from dlt.common.schema import Schema
 from dlt.common.storages import LoadStorage, NormalizeStorage
+from dlt.destinations.impl.filesystem.filesystem import FilesystemClient
 from dlt.destinations.job_client_impl import SqlJobClientBase
 from dlt.extract import DltResource, DltSource
 from dlt.pipeline.pipeline import Pipeline
 
 from dagster_dlt._dlt.configuration import seen_by_pools
 from dagster_dlt._dlt.secrets import remember_config
-from dagster_dlt._facts import Home, Location
+from dagster_dlt._facts import Home, Letters, Location, folded
 from dagster_dlt._redaction import is_secret_name, redacted, remember
 
 logger = logging.getLogger(__name__)
@@ -34,6 +42,9 @@ logger = logging.getLogger(__name__)
 # SQL dialects in which a table has no level above its schema, whatever their credentials call
 # "database" (a file for SQLite, the dataset itself for MySQL).
 _DIALECTS_WITHOUT_CATALOG = frozenset({"sqlite", "mysql"})
+
+# What credentials call that level.
+_DATABASES = ("database", "catalog", "project_id")
 
 # Credentials of databases that speak DuckDB's dialect and are not a local file. By name: importing
 # their classes takes drivers that may not be installed.
@@ -113,24 +124,70 @@ def destination_with(destination: AnyDestination, **params: object) -> AnyDestin
 def location_of(pipeline: Pipeline, schema: Schema | None = None) -> Location:
     """Return where `pipeline` writes, as far as it is known without opening a connection.
 
-    The dataset is named as the destination names it. Whatever cannot be known, because there is
-    no destination, no credentials or no driver, is left out.
+    Names are those that the destination uses, in its own letters. Whatever cannot be known, because
+    there is no destination, no database in its credentials or no driver, is left out.
     """
     schema = schema or any_schema(pipeline)
     try:
         client = client_of(pipeline, schema)
     except Exception as error:  # noqa: BLE001 - descriptive only; drivers raise what they like
         logger.debug("no client for pipeline %r: %s", pipeline.pipeline_name, type(error).__name__)
-        name = pipeline.dataset_name
-        return Location(dataset=schema.naming.normalize_table_identifier(name) if name else None)
+        return _location_without_client(pipeline, schema)
     config = client.config
     if not isinstance(config, DestinationClientDwhConfiguration):
         return Location()
-    database = _database(client) if isinstance(client, SqlJobClientBase) else None
-    return Location(
-        database=redacted(database) if database else None,
-        dataset=config.normalize_dataset_name(schema),
-    )
+    dataset = config.normalize_dataset_name(schema)
+    if isinstance(client, FilesystemClient):
+        url = redacted(client.get_open_table_location("native", Location.TABLE))
+        return Location(dataset, path=(dataset,), url=url.rstrip("/"))
+    if not isinstance(client, SqlJobClientBase):
+        return Location(dataset, path=(dataset,))
+    # ClickHouse has no datasets: their names are in front of those of the tables.
+    *path, table = client.sql_client.make_qualified_table_name_path("t", quote=False)
+    if not client.sql_client.catalog_name(quote=False):
+        path = [*_database(config.credentials, client.capabilities), *path]
+    return Location(dataset, _told(path), prefix=table[:-1], letters=_letters(client.capabilities))
+
+
+def _location_without_client(pipeline: Pipeline, schema: Schema) -> Location:
+    """Return what is known where secrets, or a driver, are missing: definitions need neither."""
+    name, destination = pipeline.dataset_name, pipeline.destination
+    dataset = schema.naming.normalize_table_identifier(name) if name else None
+    if destination is None or dataset is None:
+        return Location(dataset, path=(dataset,) if dataset else ())
+    config = destination.spec()
+    if not isinstance(config, DestinationClientDwhConfiguration):
+        return Location()
+    try:
+        config._bind_dataset_name(dataset_name=name)
+        destination.configuration(config, accept_partial=True)
+        dataset = config.normalize_dataset_name(schema)
+        caps = destination.capabilities(config, schema.naming)
+    except Exception as error:  # noqa: BLE001 - as above
+        logger.debug("no names for %r: %s", pipeline.pipeline_name, type(error).__name__)
+        caps = destination.capabilities()
+    database = _database(config.credentials, caps) or _configured_database(destination, caps)
+    path, prefix = [*database, folded(dataset, letters := _letters(caps))], ""
+    if separator := getattr(config, "dataset_table_separator", None):
+        prefix = f"{path.pop()}{separator}"
+    return Location(dataset, _told(path), prefix, letters)
+
+
+def _configured_database(
+    destination: AnyDestination, caps: DestinationCapabilitiesContext
+) -> list[str]:
+    """Return the database that dlt's configuration has for credentials that lack the rest."""
+    for name in (destination.destination_name, destination.destination_type.rsplit(".", 1)[-1]):
+        given = {
+            key: dlt.config.get(f"destination.{name}.credentials.{key}", str) for key in _DATABASES
+        }
+        if found := _database(SimpleNamespace(**given), caps):
+            return found
+    return []
+
+
+def _told(parts: Iterable[str]) -> tuple[str, ...]:
+    return tuple(redacted(part) for part in parts)
 
 
 def any_schema(pipeline: Pipeline) -> Schema:
@@ -156,19 +213,31 @@ def schema_for(pipeline: Pipeline, source: DltSource) -> Schema:
         return source.schema.clone(update_normalizers=True)
 
 
-def _database(client: SqlJobClientBase) -> str | None:
-    catalog = client.sql_client.catalog_name(quote=False)
-    if catalog:
-        return str(catalog)
-    if client.capabilities.sqlglot_dialect in _DIALECTS_WITHOUT_CATALOG:
-        return None
-    database = getattr(client.config.credentials, "database", None)
-    if not isinstance(database, str) or not database:
-        return None
-    if client.capabilities.sqlglot_dialect == "duckdb":
+def _letters(caps: DestinationCapabilitiesContext) -> Letters:
+    """Return what the destination makes of letters, which dlt has as a function."""
+    folded = caps.casefold_identifier("aA")
+    return "upper" if folded == "AA" else "lower" if folded == "aa" else "as they are"
+
+
+def _database(credentials: object, caps: DestinationCapabilitiesContext) -> list[str]:
+    """Return the database that credentials connect to, if tables there have it above their schema.
+
+    dlt connects to it and leaves it out of its queries; dbt has it in the names of relations.
+    """
+    if caps.sqlglot_dialect in _DIALECTS_WITHOUT_CATALOG:
+        return []
+    given = (getattr(credentials, name, None) for name in _DATABASES)
+    database = next((each for each in given if isinstance(each, str) and each), None)
+    if database is None:
+        return []
+    if caps.sqlglot_dialect == "duckdb":
         # DuckDB names a database after its file, up to the first dot.
-        return database.replace("\\", "/").rsplit("/", 1)[-1].split(".", 1)[0]
-    return database
+        file = database.replace("\\", "/").rsplit("/", 1)[-1]
+        # ... and what a passed connection has open is not known without asking it.
+        return {":memory:": ["memory"], ":external:": []}.get(file, [file.split(".", 1)[0]])
+    # A name in a connection string is spelled as it is, unless the database folds to upper case:
+    # then it is an identifier like any other.
+    return [folded(database, letters) if (letters := _letters(caps)) == "upper" else database]
 
 
 def schema_of(resource: DltResource, pipeline: Pipeline) -> Schema:

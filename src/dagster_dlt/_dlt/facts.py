@@ -1,6 +1,8 @@
 """What a load did."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 from dlt.common.pipeline import LoadInfo
 from dlt.common.schema import Schema
@@ -11,11 +13,24 @@ from dlt.pipeline.pipeline import Pipeline
 
 from dagster_dlt._dlt.destinations import location_of
 from dagster_dlt._dlt.schemas import nested_tables, root_tables
-from dagster_dlt._facts import Column, LoadFacts, ResourceFacts, Table
+from dagster_dlt._facts import Column, CursorMove, LoadFacts, ResourceFacts, SchemaChanges, Table
 from dagster_dlt._redaction import redacted
 
 # Column properties that describe a column and are shown as such; all others are hints.
 _PLAIN_COLUMN_PROPERTIES = frozenset({"name", "data_type", "nullable", "unique", "description"})
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What a process notes of a load that it does itself, from the extract step on."""
+
+    #: Rows by resource that the extract step was given.
+    extracted: Mapping[str, int] = field(default_factory=dict)
+    #: Rows of resources that share a table with others, of which dlt counts the rows of all.
+    own_rows: Mapping[str, int] = field(default_factory=dict)
+    #: Where cursors were and are, by resource and path.
+    before: Mapping[tuple[str, str], object] = field(default_factory=dict)
+    after: Mapping[tuple[str, str], object] = field(default_factory=dict)
 
 
 def load_facts(
@@ -36,6 +51,7 @@ def load_facts(
             started_at=None,
             finished_at=None,
             location=location,
+            schema_version=schema.stored_version if schema else None,
         )
     return LoadFacts(
         destination_name=info.destination_name,
@@ -46,7 +62,42 @@ def load_facts(
         started_at=info.started_at or (trace.started_at if trace else None),
         finished_at=info.finished_at or (trace.finished_at if trace else None),
         location=location,
+        load_ids=tuple(info.loads_ids),
+        seconds=_seconds(pipeline),
+        schema_version=schema.stored_version if schema else None,
     )
+
+
+def _seconds(pipeline: Pipeline) -> dict[str, float]:
+    trace = pipeline.last_trace
+    found: dict[str, float] = {}
+    for step in trace.steps if trace else ():
+        if step.step in {"extract", "normalize", "load"} and step.finished_at:
+            passed = (step.finished_at - step.started_at).total_seconds()
+            found[step.step] = round(found.get(step.step, 0.0) + passed, 3)
+    return found
+
+
+def rows_extracted(pipeline: Pipeline) -> dict[str, int]:
+    """Return the rows by resource that the last extract step of `pipeline` was given."""
+    trace = pipeline.last_trace
+    extracted = trace.last_extract_info if trace else None
+    found: dict[str, int] = {}
+    for metrics in extracted.metrics.values() if extracted else ():
+        for each in metrics:
+            for name, written in each["resource_metrics"].items():
+                found[name] = found.get(name, 0) + written.items_count
+    return found
+
+
+def cursors_of(state: Mapping[str, Any], source: str) -> dict[tuple[str, str], object]:
+    """Return where cursors of a source are in a pipeline's state, by resource and path."""
+    resources = state.get("sources", {}).get(source, {}).get("resources", {})
+    return {
+        (resource, path): cursor.get("last_value")
+        for resource, own in resources.items()
+        for path, cursor in own.get("incremental", {}).items()
+    }
 
 
 def row_counts(pipeline: Pipeline) -> dict[str, int]:
@@ -62,7 +113,7 @@ def resource_facts(
     info: LoadInfo | None,
     *,
     rows: Mapping[str, int] | None,
-    own_rows: int | None = None,
+    counts: Counts | None = None,
 ) -> ResourceFacts:
     """Copy what a load did for one resource.
 
@@ -71,19 +122,47 @@ def resource_facts(
         schema: The schema of its source as it is after the load.
         info: What dlt says of the load, or None where its process died.
         rows: Rows written by table; None where an earlier attempt wrote them.
-        own_rows: Rows the resource itself gave, where it shares its table with another one.
+        counts: What this process has noted while it loaded the resource.
     """
+    counts = counts or Counts()
     roots = root_tables(schema, resource)
     nested = [name for root in roots for name in nested_tables(schema, root)]
     mine = [*roots, *nested]
+    own_rows = counts.own_rows.get(resource.name)
     return ResourceFacts(
         resource=resource.name,
         tables=tuple(_table(schema, name) for name in roots),
         nested=tuple(_table(schema, name) for name in nested),
         rows={} if rows is None else {name: rows.get(name, 0) for name in mine},
         rows_loaded=_rows_loaded(roots, rows) if own_rows is None else own_rows,
+        rows_extracted=counts.extracted.get(resource.name),
+        cursors=tuple(
+            CursorMove(path, counts.before.get((name, path)), after)
+            for (name, path), after in counts.after.items()
+            if name == resource.name
+        ),
+        changes=_changes(schema, info, mine) if info else None,
         jobs=tuple(_jobs_of(info, set(mine))),
     )
+
+
+def _changes(schema: Schema, info: LoadInfo, names: Sequence[str]) -> SchemaChanges:
+    """Return what the packages of a load have added, as dlt notes it where it migrates tables."""
+    tables, columns, variants = [], [], []
+    for package in info.load_packages:
+        for name, added in package.schema_update.items():
+            if name not in names:
+                continue
+            known = schema.tables[name]["columns"]
+            new = [column for column in added["columns"] if column in known]
+            if len(new) == len(schema.get_table_columns(name)):
+                tables.append(name)
+                continue
+            columns += [f"{name}.{column}" for column in new]
+            variants += [
+                f"{name}.{column}" for column in new if added["columns"][column].get("variant")
+            ]
+    return SchemaChanges(*map(tuple, (tables, columns, variants)))
 
 
 def _rows_loaded(roots: Sequence[str], rows: Mapping[str, int] | None) -> int | None:
@@ -104,7 +183,12 @@ def _column(name: str, column: TColumnSchema) -> Column:
         unique=bool(column.get("unique", False)),
         description=column.get("description"),
         hints=tuple(sorted(hints)),
+        tags={hint: _as_tag(value) for hint, value in column.items() if hint in hints},
     )
+
+
+def _as_tag(value: object) -> str:
+    return str(value) if isinstance(value, str | int | float) and value is not True else ""
 
 
 def _jobs_of(info: LoadInfo | None, tables: set[str]) -> Iterator[Mapping[str, object]]:

@@ -37,7 +37,7 @@ def outcome_of(
     source: DltSource,
     info: LoadInfo | None,
     rows: Mapping[str, int] | None,
-    own_rows: Mapping[str, int] | None = None,
+    counts: _dlt.Counts | None = None,
 ) -> Outcome:
     """Return what was loaded of `source`.
 
@@ -46,15 +46,13 @@ def outcome_of(
         source: The source, narrowed to the resources that were loaded.
         info: What dlt says of the load, or None where its process died.
         rows: Rows written by table; None where nobody has counted them.
-        own_rows: Rows of resources that share a table with others.
+        counts: What this process has noted while it loaded them.
     """
     schema = pipeline.schemas[source.schema.name]
     return Outcome(
         load=_dlt.load_facts(pipeline, info, schema),
         resources={
-            name: _dlt.resource_facts(
-                resource, schema, info, rows=rows, own_rows=(own_rows or {}).get(name)
-            )
+            name: _dlt.resource_facts(resource, schema, info, rows=rows, counts=counts)
             for name, resource in _dlt.selected_resources(source).items()
         },
         pipeline=pipeline,

@@ -80,9 +80,8 @@ def preview(plan: Plan, log: logging.Logger) -> Preview:
         ]
         drops = _drops(plan, pipeline) if pipeline else Drops()
     location = _dlt.location_of(plan.given)
-    place = ".".join(filter(None, (location.database, location.dataset)))
     return Preview(
-        target="/".join(filter(None, (_dlt.destination_name(plan.given), place))),
+        target="/".join(filter(None, (_dlt.destination_name(plan.given), ".".join(location.path)))),
         resources=tuple(_dlt.selected_resources(plan.source)),
         cursors=tuple(each for each in cursors if str(each) not in drops.cursors),
         drops=drops,

@@ -256,6 +256,7 @@ class _Load:
                 add_load_ids(source, pipeline)
             bound_cursors(source, plan)
             own_rows = count_rows_of_shared_tables(source)
+            before = _dlt.cursors_of(pipeline.state, source.schema.name)
             failures: list[ResourceFailure] = []
             try:
                 with _dlt.interval(plan.window):
@@ -274,8 +275,10 @@ class _Load:
             left = [name for name in _dlt.selected_resources(source) if name not in failed]
             if info is not None and left:
                 rows = _dlt.row_counts(pipeline)
+                after = _dlt.cursors_of(pipeline.state, source.schema.name)
+                counts = _dlt.Counts(_dlt.rows_extracted(pipeline), own_rows, before, after)
                 self.delivery.report(
-                    outcome_of(pipeline, source.with_resources(*left), info, rows, own_rows)
+                    outcome_of(pipeline, source.with_resources(*left), info, rows, counts)
                 )
         return failures
 
