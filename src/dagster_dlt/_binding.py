@@ -7,8 +7,9 @@ shows the text, a run finds the objects, and specs built by hand work like the d
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import chain
 from typing import Any, Generic, TypeVar
 
 import dagster as dg
@@ -18,8 +19,10 @@ from dlt.pipeline.pipeline import Pipeline
 from dagster_dlt import _dagster, _dlt
 from dagster_dlt._factories import RunContext
 from dagster_dlt._facts import DeclaredWindow
+from dagster_dlt._nested import NestedSpecs
 from dagster_dlt._origins import Origin, built_source, pipeline_origin
 from dagster_dlt.constants import (
+    META_KEY_NESTED_TABLE,
     META_KEY_PIPELINE,
     META_KEY_RESOURCE,
     META_KEY_SOURCE,
@@ -88,6 +91,8 @@ class Binding:
     #: Specs of the assets to load, by the name of the dlt resource. An asset that stands for a
     #: whole source is the one of each of its resources.
     specs: Mapping[str, dg.AssetSpec]
+    #: Specs of nested tables that are assets of their own.
+    nested: NestedSpecs = field(default_factory=dict)
     #: There are no assets to report to: the op is one of a job, or in the midst of a graph asset.
     in_op: bool = False
 
@@ -98,6 +103,16 @@ class Binding:
         for name, spec in self.specs.items():
             found[spec.key].add(name)
         return dict(found)
+
+    @cached_property
+    def keys(self) -> AbstractSet[dg.AssetKey]:
+        """Keys of all assets, nested tables included."""
+        return {*self.resources, *chain(*map(self.keys_of, self.specs))}
+
+    def keys_of(self, resource: str) -> list[dg.AssetKey]:
+        """Return the keys of the assets that a resource is loaded for."""
+        nested = self.nested.get(resource, {}).values()
+        return [self.specs[resource].key, *(spec.key for spec in nested)]
 
     @cached_property
     def declared(self) -> Mapping[str, DeclaredWindow]:
@@ -139,7 +154,7 @@ class Binding:
             )
         loaded = of_pipeline.built(context)
         selected = _dagster.op_context(context).selected_asset_keys
-        if bound and of_source.known and not any(spec.key in selected for spec in bound):
+        if bound and of_source.known and not any(spec.key in selected for spec in own):
             # Only asset checks are selected: nothing is loaded, and so nothing is built.
             return cls(of_source.known, loaded, translator, {})
         from_ = new_source or of_source.built(context)
@@ -149,12 +164,18 @@ class Binding:
             else _matching(own, from_, loaded, translator, name)
         )
         _tell_of_unknown(context, of_source, from_, specs)
-        specs = {resource: spec for resource, spec in specs.items() if spec.key in selected}
+        nested = _nested(own, from_)
+        wanted = {
+            resource: [spec.key, *(each.key for each in nested.get(resource, {}).values())]
+            for resource, spec in specs.items()
+        }
+        # A nested table is loaded with its resource, whichever of them is selected.
+        specs = {name: spec for name, spec in specs.items() if selected & set(wanted[name])}
         missing = sorted(specs.keys() - from_.resources.keys())
         if missing:
             known = list(from_.resources)
             raise ResourceNotInSourceError(from_.name, missing, known, of_source.remedy)
-        return cls(from_, loaded, translator, specs)
+        return cls(from_, loaded, translator, specs, nested)
 
     def narrowed(self, resources: Sequence[str]) -> "Binding":
         """Return what is left when only some of the resources are loaded.
@@ -229,7 +250,21 @@ def _of_op(
 
 
 def _bound(specs: Iterable[dg.AssetSpec]) -> list[dg.AssetSpec]:
-    return [spec for spec in specs if {META_KEY_RESOURCE, META_KEY_SOURCE} <= spec.metadata.keys()]
+    return [
+        spec
+        for spec in specs
+        if {META_KEY_RESOURCE, META_KEY_SOURCE} <= spec.metadata.keys()
+        and META_KEY_NESTED_TABLE not in spec.metadata
+    ]
+
+
+def _nested(specs: Iterable[dg.AssetSpec], source: DltSource) -> NestedSpecs:
+    found: dict[str, dict[str, dg.AssetSpec]] = defaultdict(dict)
+    for spec in specs:
+        table = spec.metadata.get(META_KEY_NESTED_TABLE)
+        if table and str(spec.metadata.get(META_KEY_SOURCE)) == source.name:
+            found[str(spec.metadata[META_KEY_RESOURCE])][str(table)] = spec
+    return dict(found)
 
 
 def _of_source(

@@ -79,6 +79,10 @@ class Call:
         event = self._before(key)
         return event is not None and _number(event.metadata) >= self.number
 
+    def has_made(self, keys: Iterable[dg.AssetKey]) -> bool:
+        """Tell whether that is so of all these assets."""
+        return all(map(self.was_made, keys))
+
     def total(self, key: dg.AssetKey, loaded: Mapping[str, Any]) -> Mapping[str, Any]:
         """Add what this call has loaded for an asset to what the calls before it have."""
         event = self._before(key)

@@ -192,6 +192,8 @@ class KnownResource:
     inputs: tuple[Mapping[str, object], ...] = ()
     #: Further hints of the table.
     table_hints: Mapping[str, object] = field(default_factory=dict)
+    #: Names of the tables that are nested in its own.
+    nested_tables: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -19,10 +19,12 @@ from dagster_dlt import _dagster, _dlt
 from dagster_dlt._binding import binding_metadata, declared_windows, specs_by_resource
 from dagster_dlt._contents import code_of
 from dagster_dlt._factories import AnyPipeline, AnySource, Factory, config_of, two_configs
+from dagster_dlt._nested import nested_specs
 from dagster_dlt._origins import Declared, Origin, pipeline_origin, source_origin
 from dagster_dlt.constants import (
     DAGSTER_CODE_REFERENCES,
     DAGSTER_TABLE_NAME,
+    META_KEY_NESTED_TABLE,
     META_KEY_RESOURCE,
     META_KEY_TABLE,
 )
@@ -39,6 +41,9 @@ from dagster_dlt.errors import (
 from dagster_dlt.loading.partitions import findings
 from dagster_dlt.snapshot import DltSourceSnapshot
 from dagster_dlt.translator import DagsterDltTranslator
+
+#: Name of a resource, and of a nested table if the asset is one.
+_Part = tuple[str, str | None]
 
 
 def dlt_assets(
@@ -230,7 +235,14 @@ def _specs(
         if configured not in known.resources:
             raise UnknownResourceError(known.name, configured, list(known.resources))
     specs = specs_by_resource(known, pipeline.known, translator)
-    _check_keys(specs)
+    nested = nested_specs(known, pipeline.known, translator, specs)
+    # Each with its nested tables, which have no resource of their own.
+    each = {
+        (name, table): found
+        for name, spec in specs.items()
+        for table, found in [(None, spec), *nested.get(name, {}).items()]
+    }
+    _check_keys(each)
     bound = binding_metadata(source, pipeline, translator)
     return [
         spec.merge_attributes(
@@ -238,9 +250,10 @@ def _specs(
                 **_code_references(by_name[name], spec, source.factory),
                 **bound,
                 META_KEY_RESOURCE: name,
+                **({META_KEY_NESTED_TABLE: table} if table else {}),
             }
         )
-        for name, spec in _one_table_name_each(specs).items()
+        for (name, table), spec in _one_table_name_each(each).items()
     ]
 
 
@@ -345,22 +358,24 @@ def _warn_of_partitions(
         warnings.warn(text, PartitionWarning, stacklevel=3)
 
 
-def _check_keys(specs: Mapping[str, dg.AssetSpec]) -> None:
+def _check_keys(specs: Mapping[_Part, dg.AssetSpec]) -> None:
     resources: dict[str, list[str]] = defaultdict(list)
-    for name, spec in specs.items():
+    keys = {spec.key.to_python_identifier(): spec.key for spec in specs.values()}
+    for (resource, table), spec in specs.items():
+        name = table or resource
         identifier = spec.key.to_python_identifier()
         if not re.fullmatch(r"[A-Za-z0-9_]+", identifier):
             raise InvalidAssetKeyError(name, spec.key.to_user_string())
         resources[identifier].append(name)
-    for names in resources.values():
+    for identifier, names in resources.items():
         if len(names) > 1:
-            raise DuplicateAssetKeyError(specs[names[0]].key.to_user_string(), names)
+            raise DuplicateAssetKeyError(keys[identifier].to_user_string(), names)
 
 
-def _one_table_name_each(specs: Mapping[str, dg.AssetSpec]) -> dict[str, dg.AssetSpec]:
+def _one_table_name_each(specs: Mapping[_Part, dg.AssetSpec]) -> dict[_Part, dg.AssetSpec]:
     """Leave a shared table's name with the first asset: Dagster refuses a location with two."""
     taken: set[object] = set()
-    result: dict[str, dg.AssetSpec] = {}
+    result: dict[_Part, dg.AssetSpec] = {}
     for name, spec in specs.items():
         table = spec.metadata.get(DAGSTER_TABLE_NAME)
         result[name] = spec
@@ -396,11 +411,13 @@ def _with_code_versions(
     source: DltSource,
     code_version: str | Callable[[DltResource], str | None],
 ) -> list[dg.AssetSpec]:
-    resources = _dlt.selected_resources(source).values()
-    versions = [
-        code_version(resource) if callable(code_version) else code_version for resource in resources
-    ]
+    versions = {
+        name: code_version(resource) if callable(code_version) else code_version
+        for name, resource in _dlt.selected_resources(source).items()
+    }
     return [
-        spec if spec.code_version else spec.replace_attributes(code_version=version)
-        for spec, version in zip(specs, versions, strict=True)
+        spec
+        if spec.code_version
+        else spec.replace_attributes(code_version=versions[spec.metadata[META_KEY_RESOURCE]])
+        for spec in specs
     ]

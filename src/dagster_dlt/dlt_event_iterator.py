@@ -195,6 +195,7 @@ def _deliver(events: Iterator[T], context: dg.OpExecutionContext) -> Generator[T
     """
     outputs = _dagster.asset_outputs(context)
     in_graph_asset = _dagster.is_in_graph_asset(context)
+    selected = context.selected_asset_keys if outputs else ()
     for event in events:
         output = outputs.get(event.asset_key) if event.asset_key else None
         if isinstance(event, dg.AssetMaterialization):
@@ -203,7 +204,8 @@ def _deliver(events: Iterator[T], context: dg.OpExecutionContext) -> Generator[T
             yield cast("T", _observation(event)) if observed else event
         elif output is None:  # the function is called directly
             yield event
-        elif _dagster.has_taken(context, output):
+        elif event.asset_key not in selected or _dagster.has_taken(context, output):
+            # Loaded along with what is selected, or reported once already.
             yield from cast("Iterator[T]", _further(event, output, context))
         elif not in_graph_asset:
             yield event

@@ -20,6 +20,7 @@ from dagster_dlt.constants import (
     META_KEY_FILES,
     META_KEY_JOB_RETRIES,
     META_KEY_LOAD_ID,
+    META_KEY_NESTED_TABLE,
     META_KEY_RESOURCE,
     META_KEY_RESOURCES,
     META_KEY_ROWS_EXTRACTED,
@@ -108,7 +109,9 @@ def load_metadata(
         **_cost(load, resource),
         **_changes(load, resource),
     }
-    if resource.rows:
+    if META_KEY_NESTED_TABLE in known:
+        metadata[META_KEY_NESTED_TABLE] = known[META_KEY_NESTED_TABLE]
+    elif resource.rows:
         metadata[META_KEY_TABLES] = _tables(resource)
     if resource.table:
         metadata |= table_metadata(load.location, resource.table)

@@ -1,10 +1,11 @@
 """`DagsterDltResource`: runs a dlt pipeline and reports what it loaded."""
 
 from collections import defaultdict
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,7 +20,8 @@ from dagster_dlt import _dagster, _dlt, metadata
 from dagster_dlt._binding import Binding, check_context
 from dagster_dlt._calls import Call
 from dagster_dlt._factories import AnyPipeline, AnySource, RunContext
-from dagster_dlt._facts import ResourceFacts
+from dagster_dlt._facts import LoadFacts, ResourceFacts
+from dagster_dlt._nested import narrowed
 from dagster_dlt._redaction import RedactedLog, redacted, redacted_error, shielded
 from dagster_dlt.constants import (
     META_KEY_DRY_RUN,
@@ -213,8 +215,8 @@ class DagsterDltResource(dg.ConfigurableResource[Any], DltRunConfig):
             # Without assets only asset checks are selected, and nothing is loaded.
             wanted = chosen.resources if binding.specs else None
             narrowed = binding.narrowed(wanted) if wanted else binding
-            kept = set() if chosen.dry_run else narrowed.resources.keys()
-            _refuse_gaps(_dagster.op_context(context), binding.resources.keys() - kept, chosen)
+            kept = set() if chosen.dry_run else narrowed.keys
+            _refuse_gaps(_dagster.op_context(context), binding.keys - kept, chosen)
             binding = narrowed
             execution = self._execution(context, binding, chosen, options, environment)
             events = execution.events()
@@ -248,12 +250,12 @@ class DagsterDltResource(dg.ConfigurableResource[Any], DltRunConfig):
             parking, directory = Parking.at(directory), None
         op = _dagster.op_context(context)
         retry = _dagster.retry_number(op) > 0
-        call = Call.of(op, binding.resources.keys())
+        call = Call.of(op, binding.keys)
         if call.number > 1:
             # A refresh, or a replacement, takes away what the calls before have loaded.
             chosen = chosen.model_copy(update={"refresh": None, "write_disposition": None})
         options = with_options(options, chosen)
-        left = [name for name, spec in binding.specs.items() if not call.was_made(spec.key)]
+        left = [name for name in binding.specs if not call.has_made(binding.keys_of(name))]
         window = _dagster.window_of(op)
         plain = environment.plain(binding.pipeline, options)
         plan = Plan(
@@ -354,7 +356,7 @@ class _Execution:
             del problem  # a frame that is in its own traceback would keep connections open
 
     def _events(self) -> Iterator[DltEventType]:
-        made = [key.to_user_string() for key in self.binding.resources if self.call.was_made(key)]
+        made = sorted(key.to_user_string() for key in self.binding.keys if self.call.was_made(key))
         if made:
             call = f" by call {self.call.number}" if self.call.number > 1 else ""
             self.context.log.info("Loaded%s before the failure: %s.", call, ", ".join(made))
@@ -392,15 +394,20 @@ class _Execution:
         for name, facts in outcome.resources.items():
             of_asset = by_asset[self.binding.specs[name].key]
             of_asset.append(replace(facts, told_by=told.get(name)))
-        for key, facts_of_asset in by_asset.items():
+        for facts_of_asset in by_asset.values():
             spec = self.binding.specs[facts_of_asset[0].resource]
-            part = metadata.asset_metadata(load, facts_of_asset, spec.metadata)
-            before = self.parts.get(key)
-            self.parts[key] = metadata.together(before, part) if before else part
-            self.loaded.setdefault(key, []).extend(facts_of_asset)
+            self._note(load, spec, facts_of_asset)
+            for table, nested in self.binding.nested.get(facts_of_asset[0].resource, {}).items():
+                self._note(load, nested, [narrowed(facts_of_asset[0], table)])
         # All are known before the first one is reported: what is asked of them is asked at once.
         for key in by_asset:
             yield from self._if_complete(key)
+
+    def _note(self, load: LoadFacts, spec: dg.AssetSpec, facts: Sequence[ResourceFacts]) -> None:
+        part = metadata.asset_metadata(load, facts, spec.metadata)
+        before = self.parts.get(spec.key)
+        self.parts[spec.key] = metadata.together(before, part) if before else part
+        self.loaded.setdefault(spec.key, []).extend(facts)
 
     def _if_complete(self, key: dg.AssetKey) -> Iterator[DltEventType]:
         """Report an asset once all resources that it stands for are loaded.
@@ -410,13 +417,20 @@ class _Execution:
         """
         waiting = self.binding.resources[key] - {facts.resource for facts in self.loaded[key]}
         if not waiting:
-            yield self._event(key, self.call.total(key, self.parts[key]))
+            for each in self._with_nested(key):
+                yield self._event(each, self.call.total(each, self.parts[each]))
             return
         self.context.log.info(
             "%s is not materialized before %s is loaded as well.",
             key.to_user_string(),
             ", ".join(sorted(waiting)),
         )
+
+    def _with_nested(self, key: dg.AssetKey) -> list[dg.AssetKey]:
+        """Return a key with those of the tables nested in what the asset has loaded."""
+        names = sorted(self.binding.resources[key])
+        nested = [self.binding.nested.get(name, {}).values() for name in names]
+        return [key, *(spec.key for spec in chain(*nested) if spec.key in self.parts)]
 
     def _event(self, key: dg.AssetKey, found: Mapping[str, Any]) -> DltEventType:
         if self.binding.in_op:

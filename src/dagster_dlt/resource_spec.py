@@ -42,6 +42,11 @@ class DltResourceSpec(dg.Model):
     parent: str | None = Field(
         default=None, description="Name of the resource that feeds it, if it is a transformer."
     )
+    nested_tables: Sequence[str] = Field(
+        default=(),
+        description="Names of the tables nested in its own, where these are to be assets.",
+        examples=[["orders__items"]],
+    )
 
     @classmethod
     def of(cls, given: "str | DltResourceSpec") -> "DltResourceSpec":
@@ -59,4 +64,5 @@ class DltResourceSpec(dg.Model):
             write_disposition=self.write_disposition,
             primary_key=tuple(keys),
             columns=self.columns,
+            nested_tables=tuple(self.nested_tables),
         )

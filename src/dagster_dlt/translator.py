@@ -41,6 +41,9 @@ _CHOICES: Final[Mapping[str, tuple[str, ...]]] = {
 
 _WINDOWS: Final[tuple[str, ...]] = (*get_args(CursorKind), "own")
 
+#: Attributes that are no attributes of Dagster's specs.
+_NOT_OF_SPECS: Final = {"window", "nested_tables"}
+
 _PLACEHOLDERS: Final = ("dataset", "destination", "pipeline", "resource", "source", "table")
 
 
@@ -59,6 +62,9 @@ class ResourceAttributes(TypedDict, total=False):
     #: How the resource's cursor tells time, where its code does not say so; or "own", if the
     #: resource selects the rows of its partition itself. `docs/guides/partitions.md` has more.
     window: DeclaredWindow
+    #: Names of tables nested in the resource's, where they are to be assets and neither hints nor
+    #: a schema tell of them.
+    nested_tables: Sequence[str]
     #: A condition, or in words: "eager", "on_missing", or a cron schedule.
     automation_condition: dg.AutomationCondition[Any] | str
     #: A policy, or in words: {"fail_hours": 26, "warn_hours": 25}.
@@ -242,6 +248,72 @@ class DagsterDltTranslator(SupersededGetters):
         found = [each["window"] for each in self._attributes(resource) if "window" in each]
         return found[-1] if found else None
 
+    def declared_nested_tables(self, resource: DltResource) -> Sequence[str]:
+        """Return what settings or the `x-dagster` hint say of tables nested in the resource's.
+
+        Args:
+            resource: The dlt resource.
+
+        Returns:
+            Names of tables.
+
+        Raises:
+            InvalidResourceAttributeError: the hint has an attribute that cannot be used.
+
+        Example:
+            >>> import dlt
+            >>> from dagster_dlt import DagsterDltTranslator, DagsterDltTranslatorSettings
+            >>> settings = DagsterDltTranslatorSettings(
+            ...     nested_tables="assets",
+            ...     resources={"orders": {"nested_tables": ["orders__items"]}},
+            ... )
+            >>> orders = dlt.resource([], name="orders")
+            >>> DagsterDltTranslator(settings).declared_nested_tables(orders)
+            ['orders__items']
+        """
+        return [
+            name for each in self._attributes(resource) for name in each.get("nested_tables", ())
+        ]
+
+    def get_nested_asset_spec(
+        self, data: DltResourceTranslatorData, table: str, spec: dg.AssetSpec, parent: dg.AssetKey
+    ) -> dg.AssetSpec:
+        """Return the asset spec of a table nested in a resource's.
+
+        It is asked where the settings have `nested_tables="assets"`.
+
+        Args:
+            data: The resource, and what is known of its pipeline and source.
+            table: Name of the nested table at the destination, such as `orders__items`.
+            spec: The spec of the resource.
+            parent: Key of the asset that the table is nested in: that of the resource, or of
+                another nested table.
+
+        Returns:
+            By default: the spec of the resource with what the table's name adds to that of the
+            resource's table at the end of the key, a dependency on `parent`, and the table's own
+            name as metadata.
+
+        Example:
+            >>> import dagster as dg
+            >>> from dagster_dlt import DagsterDltTranslator
+            >>> class ShortNames(DagsterDltTranslator):
+            ...     def get_nested_asset_spec(self, data, table, spec, parent):
+            ...         nested = super().get_nested_asset_spec(data, table, spec, parent)
+            ...         return nested.replace_attributes(key=dg.AssetKey(["raw", table]))
+        """
+        root = data.table or data.resource.name
+        *head, last = spec.key.path
+        end = table.removeprefix(root) if table.startswith(root) else f"__{table}"
+        name = data.destination.destination_name if data.destination else None
+        location = data.location.spelled(self.settings.table_names)
+        return spec.replace_attributes(
+            key=_key([*head, f"{last}{end}"]),
+            deps=[parent],
+            description=f"Rows nested in those of {parent.to_user_string()}.",
+            metadata=definition_metadata(location, table, name),
+        )
+
     def _default_spec(self, resource: DltResource) -> dg.AssetSpec:
         return self._documented_spec(DltResourceTranslatorData(resource=resource))
 
@@ -368,12 +440,17 @@ def _check_attributes(resource: str, attributes: object) -> None:
         elif name == "window" and value not in _WINDOWS:
             problem = f"is {value!r}.{nearest(str(value), _WINDOWS)} Known are {listed(_WINDOWS)}"
             raise InvalidResourceAttributeError(resource, name, problem)
+        elif name == "nested_tables" and (
+            isinstance(value, str) or not all(isinstance(each, str) for each in value)
+        ):
+            problem = f"is {value!r}, not a list of names"
+            raise InvalidResourceAttributeError(resource, name, problem)
 
 
 def _with_attributes(
     spec: dg.AssetSpec, resource: str, attributes: ResourceAttributes
 ) -> dg.AssetSpec:
-    given: dict[str, Any] = {k: v for k, v in attributes.items() if k != "window"}
+    given: dict[str, Any] = {k: v for k, v in attributes.items() if k not in _NOT_OF_SPECS}
     added: dict[str, Any] = {
         name: given.pop(name) for name in ("owners", "tags", "metadata") if name in given
     }

@@ -45,6 +45,7 @@ from dagster_dlt._dlt.incrementals import (
     interval,
     lineage,
 )
+from dagster_dlt._dlt.nested import nested_tables_known
 from dagster_dlt._dlt.packages import (
     finish_endings,
     finish_package,
@@ -172,6 +173,7 @@ __all__ = [
     "load_facts",
     "location_of",
     "names_its_pipeline",
+    "nested_tables_known",
     "no_source",
     "normalized_packages",
     "normalized_table_name",

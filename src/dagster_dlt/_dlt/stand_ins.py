@@ -22,6 +22,7 @@ from typing_extensions import override
 
 from dagster_dlt._dlt.destinations import leaving_active_pipeline
 from dagster_dlt._dlt.incrementals import cursor_of
+from dagster_dlt._dlt.nested import NESTED_TABLES, nested_tables_known
 from dagster_dlt._dlt.sources import docstring, parent_resource_name, table_hint, table_name
 from dagster_dlt._facts import CursorValue, KnownCursor, KnownResource
 
@@ -45,7 +46,7 @@ _SAID_ELSEWHERE: Final = frozenset({"name", "incremental", *_KEYS})
 
 def known_resources(source: DltSource) -> list[KnownResource]:
     """Return what definitions need to know of the selected resources of a source."""
-    return [_known(resource) for resource in source.selected_resources.values()]
+    return [_known(resource, source) for resource in source.selected_resources.values()]
 
 
 def stand_in_source(name: str, resources: Sequence[KnownResource]) -> DltSource:
@@ -99,13 +100,16 @@ def _give_hints(resource: DltResource, known: KnownResource) -> None:
     vars(resource)["__doc__"] = known.description
     # It has no code: what is behind it is the function that makes the source.
     vars(resource).pop("__wrapped__", None)
+    table_hints = dict(known.table_hints)
+    if known.nested_tables:
+        table_hints[NESTED_TABLES] = list(known.nested_tables)
     hints: dict[str, Any] = {
         "table_name": (lambda _item: known.name) if known.is_dynamic else known.table_name,
         "write_disposition": known.write_disposition,
         "primary_key": list(known.primary_key) or None,
         "merge_key": list(known.merge_key) or None,
         "columns": {name: {"name": name, **hints} for name, hints in known.columns.items()} or None,
-        "additional_table_hints": dict(known.table_hints) or None,
+        "additional_table_hints": table_hints or None,
         "incremental": _incremental(known.cursor) if known.cursor else None,
     }
     resource.apply_hints(**{name: value for name, value in hints.items() if value is not None})
@@ -123,7 +127,7 @@ def _incremental(cursor: KnownCursor) -> Incremental[Any]:
     return Incremental(last_value_func=min if cursor.is_descending else max, **options)
 
 
-def _known(resource: DltResource) -> KnownResource:
+def _known(resource: DltResource, source: DltSource) -> KnownResource:
     columns = _columns(resource)
     keys = {key: tuple(name for name, hints in columns.items() if hints.get(key)) for key in _KEYS}
     disposition: Any = resource.write_disposition
@@ -141,6 +145,7 @@ def _known(resource: DltResource) -> KnownResource:
         cursor=_known_cursor(resource),
         inputs=tuple({**place} for place in resource.inputs),
         table_hints={"x-dagster": hint} if hint is not None else {},
+        nested_tables=tuple(nested_tables_known(resource, source, None)),
     )
 
 
