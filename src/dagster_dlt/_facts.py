@@ -42,6 +42,9 @@ class Table:
 
     name: str
     columns: tuple[Column, ...]
+    #: Columns with those that they are copied from: in the one table that the resource reads, or in
+    #: the table that this one is nested in.
+    origins: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import dagster as dg
 
 from dagster_dlt._facts import Column, LoadFacts, Location, ResourceFacts, SchemaChanges, Table
 from dagster_dlt.constants import (
+    DAGSTER_COLUMN_LINEAGE,
     DAGSTER_COLUMN_SCHEMA,
     DAGSTER_STORAGE_KIND,
     DAGSTER_TABLE_NAME,
@@ -82,7 +83,10 @@ def table_metadata(location: Location, table: str) -> dict[str, str]:
 
 
 def load_metadata(
-    load: LoadFacts, resource: ResourceFacts, spec_metadata: Mapping[str, Any] | None = None
+    load: LoadFacts,
+    resource: ResourceFacts,
+    spec_metadata: Mapping[str, Any] | None = None,
+    upstream: dg.AssetKey | None = None,
 ) -> dict[str, Any]:
     """Return the metadata of one resource's materialization.
 
@@ -93,6 +97,7 @@ def load_metadata(
         resource: What the load did for this resource.
         spec_metadata: Metadata of the asset's spec: where it has the table's name as
             `dagster_dlt/table`, the event has it there too.
+        upstream: The one asset that columns come from.
     """
     known = spec_metadata or {}
     metadata: dict[str, Any] = {
@@ -118,6 +123,8 @@ def load_metadata(
         if META_KEY_TABLE in known:
             metadata[META_KEY_TABLE] = metadata.pop(DAGSTER_TABLE_NAME)
         metadata[DAGSTER_COLUMN_SCHEMA] = table_schema(resource.tables[0])
+        if upstream and resource.tables[0].origins:
+            metadata[DAGSTER_COLUMN_LINEAGE] = _lineage(resource.tables[0], upstream)
     elif DAGSTER_TABLE_NAME in known:
         metadata[DAGSTER_TABLE_NAME] = _table_name(load, known)
     others = resource.nested if resource.table else (*resource.tables, *resource.nested)
@@ -234,6 +241,7 @@ def asset_metadata(
     load: LoadFacts,
     resources: Sequence[ResourceFacts],
     spec_metadata: Mapping[str, Any] | None = None,
+    upstream: dg.AssetKey | None = None,
 ) -> dict[str, Any]:
     """Return the metadata of an asset's materialization by one load.
 
@@ -241,9 +249,10 @@ def asset_metadata(
         load: The load as a whole.
         resources: What it did for each resource that the asset stands for.
         spec_metadata: As in `load_metadata`.
+        upstream: As there.
     """
     if len(resources) == 1:
-        return load_metadata(load, resources[0], spec_metadata)
+        return load_metadata(load, resources[0], spec_metadata, upstream)
     names = [each.resource for each in resources]
     found = load_metadata(load, _as_one(resources))
     del found[META_KEY_RESOURCE]
@@ -349,6 +358,15 @@ def plain(value: object) -> Any:  # noqa: ANN401 - whatever was put in
 def table_schema(table: Table) -> dg.TableSchema:
     """Return the columns of `table` as Dagster shows them."""
     return dg.TableSchema(columns=[_column(column) for column in table.columns])
+
+
+def _lineage(table: Table, upstream: dg.AssetKey) -> dg.TableColumnLineage:
+    return dg.TableColumnLineage(
+        {
+            column: [dg.TableColumnDep(asset_key=upstream, column_name=origin)]
+            for column, origin in table.origins.items()
+        }
+    )
 
 
 def _column(column: Column) -> dg.TableColumn:

@@ -404,7 +404,9 @@ class _Execution:
             yield from self._if_complete(key)
 
     def _note(self, load: LoadFacts, spec: dg.AssetSpec, facts: Sequence[ResourceFacts]) -> None:
-        part = metadata.asset_metadata(load, facts, spec.metadata)
+        above = [dep.asset_key for dep in spec.deps]
+        upstream = above[0] if len(above) == 1 else None
+        part = metadata.asset_metadata(load, facts, spec.metadata, upstream)
         before = self.parts.get(spec.key)
         self.parts[spec.key] = metadata.together(before, part) if before else part
         self.loaded.setdefault(spec.key, []).extend(facts)

@@ -12,7 +12,7 @@ from dlt.extract import DltResource
 from dlt.pipeline.pipeline import Pipeline
 
 from dagster_dlt._dlt.destinations import location_of
-from dagster_dlt._dlt.schemas import nested_tables, root_tables
+from dagster_dlt._dlt.schemas import nested_tables, root_tables, row_columns
 from dagster_dlt._facts import Column, CursorMove, LoadFacts, ResourceFacts, SchemaChanges, Table
 from dagster_dlt._redaction import redacted
 
@@ -131,7 +131,10 @@ def resource_facts(
     own_rows = counts.own_rows.get(resource.name)
     return ResourceFacts(
         resource=resource.name,
-        tables=tuple(_table(schema, name) for name in roots),
+        tables=tuple(
+            _table(schema, name, _columns_read(resource, schema) if len(roots) == 1 else {})
+            for name in roots
+        ),
         nested=tuple(_table(schema, name) for name in nested),
         rows={} if rows is None else {name: rows.get(name, 0) for name in mine},
         rows_loaded=_rows_loaded(roots, rows) if own_rows is None else own_rows,
@@ -169,9 +172,30 @@ def _rows_loaded(roots: Sequence[str], rows: Mapping[str, int] | None) -> int | 
     return None if rows is None else sum(rows.get(name, 0) for name in roots)
 
 
-def _table(schema: Schema, name: str) -> Table:
+def _table(schema: Schema, name: str, read: Mapping[str, str] | None = None) -> Table:
     columns = schema.get_table_columns(name, include_incomplete=True)
-    return Table(name=name, columns=tuple(_column(*item) for item in columns.items()))
+    if read is None:
+        row_id, _, parent_id = row_columns(schema)
+        read = {parent_id: row_id}
+    return Table(
+        name=name,
+        columns=tuple(_column(*item) for item in columns.items()),
+        origins={column: origin for column, origin in read.items() if column in columns},
+    )
+
+
+def _columns_read(resource: DltResource, schema: Schema) -> Mapping[str, str]:
+    """Return the columns of the one table that a resource reads, by those of its own.
+
+    dlt has them as hints under their own names: since the definition, or, where it reflects the
+    table as it reads it, since then.
+    """
+    places: list[Mapping[str, Any]] = [{**place} for place in resource.inputs]
+    columns = resource.columns
+    tables = [table for place in places for table in place.get("tables") or ()]
+    if len(places) != 1 or len(tables) != 1 or not isinstance(columns, dict):
+        return {}
+    return {schema.naming.normalize_identifier(str(name)): str(name) for name in columns}
 
 
 def _column(name: str, column: TColumnSchema) -> Column:
