@@ -45,4 +45,10 @@ docstrings = Sybil(
     teardown=stop,
 )
 
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Return how many workers `-n auto` starts: half their time tests wait for processes."""
+    return (os.cpu_count() or 1) + 2
+
+
 pytest_collect_file = (pages + docstrings).pytest()

@@ -32,7 +32,7 @@ class Column:
     description: str | None
     #: Names of the remaining hints (`primary_key`, `row_key`, …), sorted.
     hints: tuple[str, ...]
-    #: The same with their values as text (`precision`, `x-…`); empty where they are just set.
+    #: Those of them that have a value, as text: `precision`, `x-…`.
     tags: Mapping[str, str] = field(default_factory=dict)
 
 

@@ -299,10 +299,10 @@ def _fetch_window_counts(
 
 def _with_metadata(event: DltEventType, added: Mapping[str, Any]) -> DltEventType:
     if isinstance(event, dg.AssetMaterialization):
-        return event.with_metadata({**event.metadata, **added})
+        return event.with_metadata({**added, **event.metadata})
     return dg.MaterializeResult(
         asset_key=event.asset_key,
-        metadata={**(event.metadata or {}), **added},
+        metadata={**added, **(event.metadata or {})},
         check_results=event.check_results,
         data_version=event.data_version,
         tags=event.tags,

@@ -100,24 +100,23 @@ def load_metadata(
         upstream: The one asset that columns come from.
     """
     known = spec_metadata or {}
+    is_nested = META_KEY_NESTED_TABLE in known
+    # In the order in which Dagster shows them: what people look for first.
     metadata: dict[str, Any] = {
         META_KEY_RESOURCE: resource.resource,
+        META_KEY_NESTED_TABLE: known.get(META_KEY_NESTED_TABLE),
+        "rows_loaded": resource.rows_loaded,
+        META_KEY_TABLES: _tables(resource) if resource.rows and not is_nested else None,
+        **_changes(load, resource),
+        **_cost(load, resource),
         "first_run": load.first_run,
         "started_at": load.started_at.isoformat() if load.started_at else None,
         "finished_at": load.finished_at.isoformat() if load.finished_at else None,
         "dataset_name": load.dataset_name,
         "destination_name": load.destination_name,
         "destination_type": load.destination_type,
-        "jobs": [dict(job) for job in resource.jobs[:MOST_JOBS]],
         DAGSTER_STORAGE_KIND: load.destination_name,
-        "rows_loaded": resource.rows_loaded,
-        **_cost(load, resource),
-        **_changes(load, resource),
     }
-    if META_KEY_NESTED_TABLE in known:
-        metadata[META_KEY_NESTED_TABLE] = known[META_KEY_NESTED_TABLE]
-    elif resource.rows:
-        metadata[META_KEY_TABLES] = _tables(resource)
     if resource.table:
         metadata |= table_metadata(load.location, resource.table)
         if META_KEY_TABLE in known:
@@ -130,6 +129,7 @@ def load_metadata(
     others = resource.nested if resource.table else (*resource.tables, *resource.nested)
     for table in others[:MOST_TABLES]:
         metadata.setdefault(table.name, table_schema(table))
+    metadata["jobs"] = [dict(job) for job in resource.jobs[:MOST_JOBS]]
     return {key: value for key, value in metadata.items() if value is not None}
 
 

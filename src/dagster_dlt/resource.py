@@ -499,7 +499,7 @@ def _failure(error: ResourcesFailedError) -> dg.Failure:
 def _failure_metadata(error: ResourcesFailedError) -> dict[str, Any]:
     """Return what the page of the failed step shows, with the command to look further."""
     found: dict[str, Any] = {
-        META_KEY_FAILED_RESOURCES: [each.resource or "?" for each in error.failures],
+        META_KEY_FAILED_RESOURCES: ", ".join(each.resource or "?" for each in error.failures),
     }
     if error.parked:
         found[META_KEY_PARKED] = list(error.parked)

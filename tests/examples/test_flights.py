@@ -1,6 +1,3 @@
-import os
-import re
-import subprocess
 import sys
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -169,22 +166,3 @@ def test_the_reference_tables_do_not_grow_when_loaded_again(defs):
 
         for table in ("airlines", "airports", "planes"):
             assert query(f"SELECT count(*) FROM nyc.{table}") == [(ROWS[table],)]
-
-
-def test_the_demo_ends_with_the_rows_of_the_data_set_however_often_it_runs(tmp_path):
-    for _ in range(2):
-        demo = subprocess.run(
-            [sys.executable, str(PROJECT / "demo.py")],
-            env={**os.environ, "FLIGHTS_HOME": str(tmp_path)},
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=120,
-        )
-        _, _, table = demo.stdout.partition("\nasset ")
-        counts = re.findall(r"^dlt_[a-z_]+_([a-z]+) +([\d,]+) +[\d.]+$", table, re.MULTILINE)
-
-        assert demo.returncode == 0, demo.stderr
-        assert {name: int(rows.replace(",", "")) for name, rows in counts} == ROWS
-        assert "make ui" in table

@@ -207,12 +207,12 @@ def _column(name: str, column: TColumnSchema) -> Column:
         unique=bool(column.get("unique", False)),
         description=column.get("description"),
         hints=tuple(sorted(hints)),
-        tags={hint: _as_tag(value) for hint, value in column.items() if hint in hints},
+        tags={
+            hint: str(value)
+            for hint, value in column.items()
+            if hint in hints and isinstance(value, str | int | float) and value is not True
+        },
     )
-
-
-def _as_tag(value: object) -> str:
-    return str(value) if isinstance(value, str | int | float) and value is not True else ""
 
 
 def _jobs_of(info: LoadInfo | None, tables: set[str]) -> Iterator[Mapping[str, object]]:

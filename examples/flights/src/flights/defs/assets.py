@@ -26,7 +26,7 @@ def reference_data_assets(
     context: dg.AssetExecutionContext, dlt_resource: DagsterDltResource
 ) -> Iterator[DltEventType]:
     """Bring the small tables up to date, row by row on their keys."""
-    yield from dlt_resource.run(context=context)
+    yield from dlt_resource.run(context=context).fetch_row_count()
 
 
 @dlt_assets(
@@ -40,4 +40,4 @@ def operations_assets(
     context: dg.AssetExecutionContext, dlt_resource: DagsterDltResource
 ) -> Iterator[DltEventType]:
     """Append one month, or a range of months in a single run."""
-    yield from dlt_resource.run(context=context)
+    yield from dlt_resource.run(context=context).fetch_row_count()
