@@ -119,7 +119,7 @@ def load(
         if isinstance(each, Outcome):
             reported.update(each.resources)
 
-    loader = Loader(run_id, plan.pop("step", "load"), attempt, partition)
+    loader = Loader(run_id, plan.pop("step", "load"), attempt, partition, plan.get("window"))
     options = plan.pop("options", {})
     run(Plan(directed(pipeline, options), source, options, loader, **plan), report, LOG)
     return reported

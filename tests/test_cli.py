@@ -584,19 +584,23 @@ def test_a_cursor_that_a_load_has_read_is_not_changed_meanwhile(project, monkeyp
     assert "about to be written by run the run" in refused.output
 
 
-def test_loads_into_files_are_listed_and_their_rows_stay(monkeypatch):
+def test_loads_into_files_are_listed_and_their_files_removed(monkeypatch):
     write(PROJECT.replace('duckdb("warehouse.duckdb")', 'filesystem("bucket")'))
     load_id = leave_a_package(monkeypatch)
 
     listed = {row["load_id"]: row["status"] for row in rows("loads", "list")}
-    refused = command("loads", "undo", load_id, "--yes")
+    sent = Path("bucket/raw/orders") / f"{load_id}.part.jsonl"
+    sent.write_text('{"at": 4}\n{"at": 5}\n', encoding="utf-8")
+    (proposed,) = json.loads(command("loads", "undo", load_id, "--json").output)["rows"]
+    undone = command("loads", "undo", load_id, "--yes")
     aborted = command("packages", "abort", load_id, "--yes")
 
     assert sorted(listed.values()) == ["committed", "dead: its process is gone"]
-    assert refused.exit_code == 1
-    assert "has its rows in files" in refused.output
+    assert undone.exit_code == 0, undone.output
     assert aborted.exit_code == 0, aborted.output
-    assert [row["status"] for row in rows("loads", "list")] == ["committed"]
+    assert sorted(row["status"] for row in rows("loads", "list")) == ["committed", "undone"]
+    assert (proposed["table"], proposed["rows"]) == ("orders", 2)
+    assert not sent.exists()
 
 
 def note_elsewhere(load_id: str) -> None:

@@ -19,7 +19,6 @@ from filelock import FileLock, Timeout
 from dagster_dlt import DagsterDltResource, _dlt
 from dagster_dlt.errors import LoadTakenBackError
 from dagster_dlt.loading import files_book, life
-from dagster_dlt.loading import rows as rows_module
 from dagster_dlt.loading import run as run_module
 from dagster_dlt.loading.book import TABLE
 from dagster_dlt.loading.entry import Entry, Loader
@@ -28,6 +27,7 @@ from dagster_dlt.loading.ledger import Ledger
 from dagster_dlt.loading.life import LEASE
 from dagster_dlt.loading.machine import machine, sign_of_life
 from dagster_dlt.loading.sql_book import SqlBook
+from dagster_dlt.loading.sql_undo import SqlUndo
 from dagster_dlt.loading.turns import Turn
 from places import Died, contents, expected, load, retry, shop
 from sources import assets_of, metadata_by_asset
@@ -428,13 +428,13 @@ def test_a_process_that_dies_while_it_takes_back_is_followed_by_one_that_ends_it
 ):
     died(place, shop(1))
     place.lose_disk()
-    undo = rows_module.undo
+    undo = SqlUndo.undo
 
-    def half(client, load_id, chains):
-        undo(client, load_id, chains[:1])
+    def half(self, load_id, chains):
+        undo(self, load_id, chains[:1])
         raise Died
 
-    monkeypatch.setattr(rows_module, "undo", half)
+    monkeypatch.setattr(SqlUndo, "undo", half)
     with pytest.raises(Died):
         load(place.pipeline(), shop(1))
     assert statuses(place) == ["undoing"]
@@ -450,7 +450,7 @@ def test_a_process_that_dies_while_it_takes_back_is_followed_by_one_that_ends_it
 def test_a_file_is_not_opened_to_take_back_rows_while_it_is_the_turn_of_another(place, monkeypatch):
     died(place, events(1))
     place.lose_disk()
-    undo, free = rows_module.undo, []
+    undo, free = SqlUndo.undo, []
 
     def watched(*args):
         try:
@@ -460,7 +460,7 @@ def test_a_file_is_not_opened_to_take_back_rows_while_it_is_the_turn_of_another(
             free.append(False)
         return undo(*args)
 
-    monkeypatch.setattr(rows_module, "undo", watched)
+    monkeypatch.setattr(SqlUndo, "undo", watched)
     load(place.pipeline(), events(1))
 
     assert free == [False]
@@ -691,45 +691,24 @@ def test_a_load_that_was_taken_for_dead_counts_as_nothing_and_says_so(place, mon
 # --- where rows cannot be taken back -------------------------------------------------------------
 
 
-@on(("sink", "tables"), [("files", "events, notes, accounts"), ("function", "events, notes")])
-def test_where_no_row_can_be_taken_back_the_log_says_so_where_rows_are_added(
-    place_without_sql, sink, tables, caplog
-):
-    pipeline, seen = place_without_sql(sink)
+def test_where_no_row_can_be_taken_back_the_log_says_so_where_rows_are_added(tmp_path, caplog):
+    seen = []
+
+    @dlt.destination(name="sink")
+    def take(items, table):
+        seen.append(table["name"])
+
+    pipeline = dlt.pipeline(
+        "shop", pipelines_dir=str(tmp_path), destination=take, dataset_name="raw"
+    )
 
     for day in (1, 2):
         load(pipeline, shop(day))
 
     warnings = [each for each in caplog.messages if "cannot be told from others" in each]
     assert len(warnings) == 2
-    # Files know no keys: what is merged is added to them.
-    assert f"it has added to {tables} until then" in warnings[0]
-    assert seen()
-
-
-@pytest.fixture
-def place_without_sql(tmp_path):
-    """Return a function that makes a pipeline to where there is no SQL, and one that looks."""
-
-    def make(sink):
-        if sink == "files":
-            bucket = tmp_path / "bucket"
-            destination = dlt.destinations.filesystem(bucket.as_uri())
-            return pipeline(destination), lambda: list(bucket.rglob("events/*"))
-        seen = []
-
-        @dlt.destination(name="sink")
-        def take(items, table):
-            seen.append(table["name"])
-
-        return pipeline(take), lambda: "events" in seen
-
-    def pipeline(destination):
-        return dlt.pipeline(
-            "shop", pipelines_dir=str(tmp_path), destination=destination, dataset_name="raw"
-        )
-
-    return make
+    assert "it has added to events, notes until then" in warnings[0]
+    assert "events" in seen
 
 
 # --- what it costs ------------------------------------------------------------------------------

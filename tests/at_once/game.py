@@ -15,7 +15,7 @@ from typing import Any, Final, Literal
 import dagster as dg
 from meeting import Meeting
 from place import DATASET
-from runs import CONTESTED, MANY, PROMISED, Cell, Destination, Plan, Run
+from runs import CELLS, CONTESTED, MANY, Cell, Destination, Plan, Run
 
 import journal
 from contents import Contents, damage
@@ -134,20 +134,20 @@ class End:
     cursors: Mapping[str, Any]
 
 
-def games_into(*destinations: Destination) -> list[tuple[Cell, str]]:
+def games_into(*destinations: Destination, killed: int = 1) -> list[tuple[Cell, str]]:
     """Return the games that the tests of a commit play there.
 
-    The rounds of a cell have the same runs, which meet in another way. Runs are killed in one cell:
-    these are processes, which cost twice as much.
+    The rounds of a cell have the same runs, which meet in another way. Runs are killed in so many
+    cells, of all destinations: these are processes, which cost twice as much.
     """
     (seed,) = seeds(1)
-    cells = [cell for cell in PROMISED if cell.destination in destinations]
+    cells = [cell for cell in CELLS if cell.destination in destinations]
     games = [
         (cell, f"{seed}.{order}") for cell in cells if not cell.killed for order in range(ROUNDS)
     ]
-    killed = [cell for cell in cells if cell.killed]
     dice = random.Random(seed)  # noqa: S311 - draws a game, keeps no secret
-    return games + [(cell, f"{seed}.killed") for cell in dice.sample(killed, min(len(killed), 1))]
+    deadly = dice.sample([cell for cell in cells if cell.killed], killed)
+    return games + [(cell, f"{seed}.killed") for cell in deadly]
 
 
 class Field:

@@ -72,6 +72,8 @@ def _run(run: Run) -> bool:
             # As Dagster's monitoring does.
             instance.report_run_failed(killed)
         if PLAN.kills[run.number].then == "again":
+            if instance.get_run_stats(killed.run_id).steps_succeeded:
+                return True  # its only step was over, so that Dagster has nothing to go on with
             options = dg.ReexecutionOptions.from_failure(killed.run_id, instance)
     job = dg.build_reconstructable_job("player", "build", (run.number,))
     with dg.execute_job(job, instance, tags=tags, reexecution_options=options) as result:

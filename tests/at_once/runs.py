@@ -233,12 +233,6 @@ CELLS: Final = tuple(
     for shape in _SHAPES
 )
 
-#: Of files nobody takes rows back: what a run that was killed has sent, and whose disk is gone,
-#: stays, see the limits in `docs/how-a-load-runs.md`.
-PROMISED: Final = [
-    cell for cell in CELLS if not cell.killed or cell.destination in {"duckdb", "postgres"}
-]
-
 
 def cell_of(name: str) -> Cell:
     """Return the cell with a name."""

@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from backfill import backfill
 from game import Field, Verdict
-from runs import CELLS, PROMISED
+from runs import CELLS
 
 from postgres import server
 from seeds import seeds
@@ -27,7 +27,7 @@ def main() -> bool:
     """Play as asked for on the command line; return whether all is well."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=50, help="seeds for each cell")
-    parser.add_argument("--cell", choices=[*map(str, CELLS)], help="only this one, promised or not")
+    parser.add_argument("--cell", choices=[*map(str, CELLS)], help="only this one")
     parser.add_argument("--seed", help="only this one")
     parser.add_argument("--base", help="what seeds are made of, by default the commit")
     parser.add_argument("--jobs", type=int, default=1, help="games at a time, of 8 processes each")
@@ -35,7 +35,7 @@ def main() -> bool:
     parser.add_argument("--daemon", action="store_true", help="a backfill by Dagster's daemon")
     parser.add_argument("--keep", action="store_true", help="leave the damaged ones behind")
     asked = parser.parse_args()
-    cells = [cell for cell in CELLS if str(cell) == asked.cell] or PROMISED
+    cells = [cell for cell in CELLS if asked.cell in {None, str(cell)}]
     chosen = [asked.seed] if asked.seed else seeds(asked.rounds, asked.base)
     began = time.monotonic()
     if asked.daemon:

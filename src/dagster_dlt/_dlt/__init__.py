@@ -38,13 +38,8 @@ from dagster_dlt._dlt.failures import (
     first_cause,
     holder_of_file,
 )
-from dagster_dlt._dlt.files import Files, files_of, is_open_table, keep_notes
-from dagster_dlt._dlt.incrementals import (
-    bound,
-    cursor_of,
-    interval,
-    lineage,
-)
+from dagster_dlt._dlt.files import Files, files_of, has_files, keep_notes, table_format
+from dagster_dlt._dlt.incrementals import bound, cursor_of, interval, lineage
 from dagster_dlt._dlt.nested import nested_tables_known
 from dagster_dlt._dlt.packages import (
     finish_endings,
@@ -67,6 +62,7 @@ from dagster_dlt._dlt.schemas import (
     row_columns,
 )
 from dagster_dlt._dlt.secrets import remember_secrets
+from dagster_dlt._dlt.sent_files import DeltaTables, SentFiles, tells_loads
 from dagster_dlt._dlt.sources import (
     AnySource,
     can_be_repeated,
@@ -78,6 +74,7 @@ from dagster_dlt._dlt.sources import (
     parent_resource_name,
     root_resource_name,
     selected_resources,
+    table_format_of,
     table_hint,
     table_name,
     write_disposition_of,
@@ -103,11 +100,12 @@ from dagster_dlt._dlt.stopping import Stop, is_stopped, pause, raise_if_stopped,
 from dagster_dlt._dlt.stored import stored_at
 from dagster_dlt._dlt.tables import (
     before_merges,
-    can_take_rows_back,
     client_with_table,
     create_table,
+    deletes_rows,
     existing_tables,
     staging_dataset,
+    takes_sql_that_deletes,
     transaction,
     with_private_staging,
 )
@@ -115,7 +113,9 @@ from dagster_dlt._dlt.tables import (
 __all__ = [
     "AnySource",
     "Counts",
+    "DeltaTables",
     "Files",
+    "SentFiles",
     "Stop",
     "Values",
     "active",
@@ -126,7 +126,6 @@ __all__ = [
     "bound",
     "can_be_repeated",
     "can_be_resumed",
-    "can_take_rows_back",
     "chains_of",
     "class_of",
     "client_of",
@@ -139,6 +138,7 @@ __all__ = [
     "cursor_of",
     "cursors_of",
     "dataset_apart",
+    "deletes_rows",
     "destination_name",
     "directed",
     "disposition_in",
@@ -154,12 +154,12 @@ __all__ = [
     "first_cause",
     "function_of",
     "has_all_resources",
+    "has_files",
     "has_packages",
     "holder_of_file",
     "home_of",
     "interval",
     "is_appended",
-    "is_open_table",
     "is_stopped",
     "keep_notes",
     "keep_staged_files",
@@ -205,8 +205,12 @@ __all__ = [
     "state_in",
     "stored_at",
     "stores_below",
+    "table_format",
+    "table_format_of",
     "table_hint",
     "table_name",
+    "takes_sql_that_deletes",
+    "tells_loads",
     "transaction",
     "watch",
     "when_left",

@@ -7,7 +7,7 @@ from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 from uuid import uuid4
 
 from dlt.common.destination.client import JobClientBase
@@ -28,6 +28,8 @@ from dagster_dlt._dlt.stopping import pause
 _OBJECT_STORES: Final = frozenset(
     {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "oci", "oss", "tos", "memory"}
 )
+#: Formats of tables that are files with a log of their own.
+_OPEN: Final[tuple[Literal["delta", "iceberg"], ...]] = ("delta", "iceberg")
 #: Times that a dataset is made where others make it at the same moment.
 _TRIES: Final = 5
 #: Files that are read at once.
@@ -38,13 +40,27 @@ class WholeFiles(LocalFileSystem):  # type: ignore[misc] # fsspec has no annotat
     """Files of a disk, of whose text nobody sees half; and folders may be there already."""
 
     @override
-    def write_text(self, path: str, value: str, *args: Any, **kwargs: Any) -> None:
+    def write_text(self, path: str, value: str, **options: Any) -> None:
+        with self._draft(path, value, **options) as (draft, target):
+            os.replace(draft, target)  # noqa: PTH105 - as a file system does it
+
+    def write_new(self, path: str, value: str) -> None:
+        """Write a file where there is none.
+
+        Raises:
+            FileExistsError: there is one.
+        """
+        with self._draft(path, value) as (draft, target):
+            os.link(draft, target)
+
+    @contextmanager
+    def _draft(self, path: str, value: str, **options: object) -> Iterator[tuple[Path, Path]]:
         target = Path(self._strip_protocol(path))
         # Not beside it: whoever lists that folder would read it. What is hidden dlt does not list.
         draft = target.parent.parent / f".{uuid4().hex}.part"
         try:
-            super().write_text(str(draft), value, *args, **kwargs)
-            os.replace(draft, target)  # noqa: PTH105 - as the line above
+            super().write_text(str(draft), value, **options)
+            yield draft, target
         finally:
             draft.unlink(missing_ok=True)
 
@@ -68,6 +84,34 @@ def _keep_notes(client: JobClientBase) -> None:
     if isinstance(client, FilesystemClient) and _are_whole(client):
         client._cleanup_pipeline_states = _leave  # type: ignore[assignment]  # of this object
         _make_whole(client)
+        _see_committed_states(client)
+
+
+def _see_committed_states(client: FilesystemClient) -> None:
+    """Let a client see no state of a load that is not committed.
+
+    dlt stores the state before it notes the load, and restores the newest state that is there. One
+    whose load died in between has cursors that stand behind rows which are taken back.
+    """
+    every, states = client._list_dlt_table_files, client.schema.state_table_name
+
+    def committed(
+        table_name: str, pipeline_name: str | None = None
+    ) -> Iterator[tuple[str, list[str]]]:
+        client.fs_client.invalidate_cache()
+        found = every(table_name, pipeline_name)  # type: ignore[arg-type]  # by default None
+        if table_name != states:
+            yield from found
+            return
+        # The states first: what is committed meanwhile is not noted without its state.
+        listed = [*found]
+        loads = client.fs_client.glob(
+            client.pathlib.join(client.get_table_dir(client.schema.loads_table_name), "*")
+        )
+        known = {Path(each).stem.rpartition(FILENAME_SEPARATOR)[2] for each in loads}
+        yield from ((path, parts) for path, parts in listed if parts[1] in known)
+
+    client._list_dlt_table_files = committed  # type: ignore[method-assign]  # of this object
 
 
 def _are_whole(client: FilesystemClient) -> bool:
@@ -91,7 +135,8 @@ class Files:
     """Small files that are kept beside the tables of a dataset."""
 
     def __init__(self, client: FilesystemClient) -> None:
-        self._client = client
+        #: The one that reaches them.
+        self.client = client
         self._there = False
         _make_whole(client)
 
@@ -122,19 +167,36 @@ class Files:
 
     def write(self, folder: str, name: str, text: str) -> None:
         """Write a file, and the dataset that it is in, if there is none."""
-        client = self._client
+        client = self.client
         with self._reached():
             self._make_dataset()
             if client.is_local_filesystem:
                 self._fs.makedirs(self._path(folder), exist_ok=True)
             self._fs.write_text(self._path(folder, name), text, encoding="utf-8")
 
+    def decide(self, folder: str, name: str, text: str) -> str:
+        """Write a file of a folder that is there, if nobody has written it; return what is in it.
+
+        Of those who write at once all find the same: disks and object stores refuse the second.
+        """
+        path = self._path(folder, name)
+        with self._reached():
+            try:
+                if self.client.is_local_filesystem:
+                    self._fs.write_new(path, text)
+                else:
+                    self._fs.pipe_file(path, text.encode(), mode="create")
+            except FileExistsError:
+                self._fs.invalidate_cache()
+                return bytes(self._fs.cat_file(path)).decode()
+        return text
+
     def _make_dataset(self) -> None:
         """Make the dataset as dlt does, which takes it for one of an old dlt without its note."""
         for _ in range(_TRIES if not self._there else 0):
             with suppress(FileExistsError):  # another load makes it at this moment
-                if not self._client.is_storage_initialized():
-                    self._client.initialize_storage()
+                if not self.client.is_storage_initialized():
+                    self.client.initialize_storage()
                 self._there = True
                 return
             pause(0.2)
@@ -150,7 +212,7 @@ class Files:
         Args:
             loads: The name of the schema by load.
         """
-        folder = self._client.schema.loads_table_name
+        folder = self.client.schema.loads_table_name
         names = {f"{name}{FILENAME_SEPARATOR}{each}.jsonl": each for each, name in loads.items()}
         return {
             names[name]: datetime.fromisoformat(json.loads(text)["inserted_at"]).timestamp()
@@ -159,10 +221,10 @@ class Files:
 
     @property
     def _fs(self) -> Any:  # noqa: ANN401 - fsspec has no annotations
-        return self._client.fs_client
+        return self.client.fs_client
 
     def _path(self, *names: str) -> str:
-        return str(self._client.pathlib.join(self._client.dataset_path, *names))
+        return str(self.client.pathlib.join(self.client.dataset_path, *names))
 
     @contextmanager
     def _reached(self) -> Iterator[None]:
@@ -189,8 +251,13 @@ def files_of(pipeline: Pipeline, schema: Schema) -> Files | None:
     return Files(client)
 
 
-def is_open_table(client: JobClientBase, name: str) -> bool:
-    """Tell whether a table is kept in files that have a log of their own: Delta, Iceberg."""
-    return isinstance(client, FilesystemClient) and (
-        client.is_open_table("delta", name) or client.is_open_table("iceberg", name)
-    )
+def has_files(client: JobClientBase) -> bool:
+    """Tell whether files are what the destination keeps."""
+    return isinstance(client, FilesystemClient)
+
+
+def table_format(client: JobClientBase, name: str) -> str | None:
+    """Return the format of a table that is kept in files with a log of their own, if it is one."""
+    if isinstance(client, FilesystemClient):
+        return next((each for each in _OPEN if client.is_open_table(each, name)), None)
+    return None

@@ -68,6 +68,11 @@ def write_disposition_of(resource: DltResource) -> object:
     return None if callable(disposition) else disposition
 
 
+def table_format_of(resource: DltResource) -> object:
+    """Return the table format that `resource` asks for, if it does."""
+    return (resource._hints or {}).get("table_format")
+
+
 def is_appended(resource: DltResource) -> bool:
     """Tell whether rows of `resource` are added to those that are there, whatever they are."""
     disposition = write_disposition_of(resource)

@@ -20,11 +20,14 @@ from dagster_dlt._dlt.destinations import (
 )
 
 
-def can_take_rows_back(pipeline: Pipeline) -> bool:
-    """Tell whether rows can be deleted at the destination: it takes SQL, and deletes for merges."""
+def takes_sql_that_deletes(pipeline: Pipeline) -> bool:
+    """Tell whether the destination takes SQL by which rows can be deleted."""
     client = client_of(pipeline, any_schema(pipeline))
-    if not isinstance(client, SqlJobClientBase):
-        return False
+    return isinstance(client, SqlJobClientBase) and deletes_rows(client)
+
+
+def deletes_rows(client: SqlJobClientBase) -> bool:
+    """Tell whether rows can be deleted by SQL, as they are for merges."""
     strategies = list(client.capabilities.supported_merge_strategies or [])
     if select := client.capabilities.merge_strategies_selector:
         # Athena, for example, deletes from Iceberg tables only.

@@ -99,8 +99,8 @@ def _status(site: Site, entry: Entry) -> str:
 def undo_load(where: Where, load_id: str, *, force: bool, yes: bool, as_json: bool) -> None:
     """Take back the rows of a load that died.
 
-    Rows of append tables are deleted, and of nested tables below them. What a merge with a key or
-    a replace has written stays as it is: the next load writes it again.
+    Rows of append tables are deleted, and of nested tables below them; files are removed. What a
+    merge with a key or a replace has written stays as it is: the next load writes it again.
 
     Example: dagster-dlt -m shop.defs loads undo 1795257698.1666312
     """
@@ -142,9 +142,6 @@ def _risks(site: Site, entry: Entry, *, force: bool) -> list[str]:
     subject = f"Load {entry.load_id} of pipeline {site.name!r}"
     if entry.status != "loading":
         raise RefusedError(subject, f"is {entry.status}", "Only loads that died can be undone")
-    if site.rows is None:
-        remedy = "Its rows stay, and what loads the same resources again adds to them"
-        raise RefusedError(subject, "has its rows in files", remedy)
     alive = site.sharing(entry)
     if entry in alive and entry.machine == machine():
         raise RefusedError(subject, "is alive on this machine", "End its run first")

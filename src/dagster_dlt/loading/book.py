@@ -1,11 +1,12 @@
 """What a ledger is written in: a table at destinations with SQL, objects where there are files."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Final, Protocol
 
 from dagster_dlt.loading.entry import Entry, Status
+from dagster_dlt.loading.undo import Undo
 
 #: Name of the table, or folder. dlt takes what begins with `_dlt` for its own, so nobody loads it
 #: as data.
@@ -23,6 +24,14 @@ class Book(Protocol):
         """Hold what several questions take, so that it is not opened for each; may be nested."""
         ...
 
+    def undo(self, schema_name: str) -> Undo:
+        """Return what deletes rows where the book is, once it is connected.
+
+        Args:
+            schema_name: Schema that the tables belong to.
+        """
+        ...
+
     def loads(self, pipeline: str, since: float) -> list[Entry]:
         """Return a pipeline's loads that are not over, and those begun since then, oldest first.
 
@@ -32,6 +41,22 @@ class Book(Protocol):
 
     def leases(self) -> list[Entry]:
         """Return the leases that are held or waited for."""
+        ...
+
+    def going_on(self) -> list[Entry]:
+        """Return the loads that are not over, of all pipelines; those dlt has noted are."""
+        ...
+
+    def earlier(self, pipeline: str, partition: str) -> list[Entry]:
+        """Return what was loaded of a partition or range, and of all that may overlap it.
+
+        Those are the ranges, for a single partition, and everything for a range. It may have been
+        committed, taken back or replaced since, or not be over.
+        """
+        ...
+
+    def known(self, load_ids: Collection[str]) -> list[Entry]:
+        """Return loads by their ids, as far as they are known."""
         ...
 
     def write(self, entry: Entry) -> None:
@@ -48,6 +73,10 @@ class Book(Protocol):
 
     def change(self, entry: Entry, before: Status, after: Status, moment: float) -> str | None:
         """Change the status of a load unless somebody was faster; return what it is then."""
+        ...
+
+    def settle(self, entry: Entry, status: Status) -> None:
+        """Give a committed load another status, which nobody contests."""
         ...
 
     def remove(self, entry: Entry) -> None:

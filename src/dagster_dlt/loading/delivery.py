@@ -33,7 +33,7 @@ from dagster_dlt.loading.staging import staging
 from dagster_dlt.loading.state import put_back
 from dagster_dlt.loading.superseded import superseding
 from dagster_dlt.loading.turns import Turn
-from dagster_dlt.loading.undo import clean, takes_back
+from dagster_dlt.loading.undo import clean, takes_back, tells
 from dagster_dlt.loading.workspace import (
     Workspace,
 )
@@ -169,11 +169,9 @@ class Delivery:
         """
         for entry in entries:
             if self.rows and entry.status == "committed" and entry.renewed:
-                rows = self.rows.remove_replaced(entry)
+                taken = self.rows.remove_replaced(entry)
                 partition = entry.loader.partition
-                self.log.info(
-                    "Removed %d rows that partition %s had loaded before.", rows, partition
-                )
+                self.log.info("Removed %s that partition %s had loaded before.", taken, partition)
 
     def _noting(self, pipeline: Pipeline, entry: Entry, stack: ExitStack) -> None:
         if self.ledger:
@@ -193,7 +191,7 @@ class Delivery:
         """Return what is to be noted of a package before it is loaded."""
         known = self.entries.get(package.load_id)
         added = [each for each in package.chains if takes_back(package, each)]
-        known_rows = [each for each in added if _dlt.knows_its_load(package.schema, each)]
+        known_rows = [each for each in added if tells(package, each)]
         lost = [
             each.root
             for each in added

@@ -245,13 +245,13 @@ class Earlier:
 
     def _take_back(self, dead: Collection[Entry], rows: Rows) -> None:
         for entry in dead:
-            number = rows.take_back(entry)
-            if number is not None:
+            taken = rows.take_back(entry)
+            if taken is not None:
                 self.delivery.log.warning(
-                    "Load %s of run %s was never committed: took back %d rows of %s.",
+                    "Load %s of run %s was never committed: took back %s of %s.",
                     entry.load_id,
                     entry.loader.run_id,
-                    number,
+                    taken,
                     ", ".join(entry.resources),
                 )
         if len(dead) > 1:

@@ -61,12 +61,8 @@ class Ledger:
         #: Loads of this process whose sign of life is given.
         self._held: dict[str, FileLock] = {}
         holding = partial(self.holding, wait=False)
-        #: What can be taken back; None where it takes more than files to tell rows apart.
-        self.rows = (
-            Rows(book, pipeline, holding=holding, clock=clock)
-            if isinstance(book, SqlBook)
-            else None
-        )
+        #: What can be taken back.
+        self.rows = Rows(book, pipeline, holding=holding, clock=clock)
 
     def connected(self) -> AbstractContextManager[object]:
         """Hold what several questions take, so that it is not opened for each; may be nested."""
@@ -157,8 +153,7 @@ class Ledger:
                 return
             if status in TAKEN_BACK:
                 # With its cursors, and what it has sent since: so it is as if it had never been.
-                if self.rows:
-                    self.rows.take_back_again(entry)
+                self.rows.take_back_again(entry)
                 raise LoadTakenBackError(entry.load_id, entry.resources)
 
     @contextmanager
@@ -212,7 +207,7 @@ def ledger_of(
     # Looked up once: the directory of the pipeline may be gone when the next client is made.
     known = schema or _dlt.any_schema(pipeline)
     book: Book
-    if _dlt.can_take_rows_back(pipeline):
+    if _dlt.takes_sql_that_deletes(pipeline):
         book = SqlBook.of(pipeline, known, turn)
     elif files := _dlt.files_of(pipeline, known):
         book = FilesBook(files)

@@ -29,6 +29,8 @@ def add_load_ids(source: DltSource, pipeline: Pipeline) -> None:
     client = _dlt.client_of(pipeline, schema)
     for resource in _dlt.selected_resources(source).values():
         table = _dlt.table_name(resource)
+        if _dlt.has_files(client) and _dlt.table_format_of(resource) != "delta":
+            continue  # what is in a file is told by its name
         if table is not None and _dlt.is_appended(resource) and _has_room(schema, table):
             resource.add_map(_adds(schema, client.capabilities))
 

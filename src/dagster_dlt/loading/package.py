@@ -151,7 +151,7 @@ class Package:
         at once, and dlt merges what is nested apart from what it is nested in.
         """
         roots = [chain.root for chain in self.chains]
-        return self.staged or tuple(each for each in roots if _dlt.is_open_table(self.client, each))
+        return self.staged or tuple(each for each in roots if _dlt.table_format(self.client, each))
 
     def begin_again(self) -> None:
         """Let dlt prepare tables anew for what is left, as it does at the begin of a package."""

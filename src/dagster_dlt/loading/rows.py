@@ -1,4 +1,4 @@
-"""Rows that loads have sent to a destination with SQL, and that can be taken back there."""
+"""Rows that loads have sent to a destination, and that can be taken back there."""
 
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
@@ -9,10 +9,11 @@ from time import time
 from filelock import Timeout
 
 from dagster_dlt._facts import Chain
-from dagster_dlt.loading.entry import RANGE, TAKEN_BACK, Entry
+from dagster_dlt.loading.book import Book
+from dagster_dlt.loading.entry import TAKEN_BACK, Entry
 from dagster_dlt.loading.machine import machine
-from dagster_dlt.loading.sql_book import SqlBook
-from dagster_dlt.loading.undo import count, delete_orphans, orphans, undo, undo_some
+from dagster_dlt.loading.taken import Taken
+from dagster_dlt.loading.undo import Undo
 from dagster_dlt.loading.windows import stored_inside
 
 
@@ -28,7 +29,7 @@ class Rows:
 
     def __init__(
         self,
-        book: SqlBook,
+        book: Book,
         pipeline: str,
         *,
         holding: Callable[[str], AbstractContextManager[None]],
@@ -41,28 +42,21 @@ class Rows:
 
     def of(self, entry: Entry) -> dict[str, int]:
         """Return the rows that `take_back` would take, by table."""
-        with self._book.connected() as client:
-            return count(client, entry.load_id, entry.chains)
+        with self._book.connected():
+            return self._book.undo(entry.schema).count(entry.load_id, entry.chains)
 
     def committed(self, partition: str) -> list[Entry]:
         """Return what was ever committed of a partition or range, and of all that may overlap it.
 
         Those are the ranges, for a single partition, and everything for a range.
         """
-        column, likes = self._book.column, f"%{RANGE}%" if RANGE not in partition else "%_%"
         with self._book.connected():
-            found = self._book.read(
-                f"{column['pipeline_name']} = %s AND {column['status']} IN ('committed', 'loading')"
-                f" AND ({column['partition_key']} = %s OR {column['partition_key']} LIKE %s)",
-                self._pipeline,
-                partition,
-                likes,
-            )
+            found = self._book.earlier(self._pipeline, partition)
         # One whose process died before it could say so is known from dlt's own note.
         return [entry for entry in found if entry.status == "committed"]
 
-    def take_back(self, entry: Entry) -> int | None:
-        """Take back the rows of a dead load, after noting it; return how many were deleted.
+    def take_back(self, entry: Entry) -> Taken | None:
+        """Take back the rows of a dead load, after noting it; return how much.
 
         Nothing is done, and None returned, where the load turns out to be alive on this machine,
         or over. Nested rows without a parent stay while another load of their tables is not over,
@@ -80,18 +74,19 @@ class Rows:
         except Timeout:
             return None
 
-    def take_back_again(self, entry: Entry) -> int:
-        """Take back what a load has sent since its rows were taken back; return how many."""
-        with self._book.connected() as client:
-            return undo(client, entry.load_id, entry.chains)
+    def take_back_again(self, entry: Entry) -> Taken:
+        """Take back what a load has sent since its rows were taken back; return how much."""
+        with self._book.connected():
+            return self._book.undo(entry.schema).undo(entry.load_id, entry.chains)
 
-    def _sweep(self, entry: Entry) -> int:
-        with self._book.connected() as client:
+    def _sweep(self, entry: Entry) -> Taken:
+        undo = self._book.undo(entry.schema)
+        with self._book.connected():
             # In this order: a load that is noted after they were found has sent none of them.
-            found = orphans(client, entry.chains)
+            found = undo.orphans(entry.chains)
             if found and self._is_busy(found):
-                return 0
-            deleted = delete_orphans(client, entry.chains, found)
+                return Taken()
+            deleted = undo.delete_orphans(entry.chains, found)
         self._book.change(entry, "undoing", "undone", self._clock())
         return deleted
 
@@ -99,16 +94,16 @@ class Rows:
         """Tell whether a load that is not over adds rows to these tables, in whatever pipeline."""
         wanted = set(tables)
         return any(
-            entry.status == "loading" and wanted.intersection(chain.names)
-            for entry in self._book.read(f"{self._book.column['status']} = 'loading'")
+            wanted.intersection(chain.names)
+            for entry in self._book.going_on()
             for chain in entry.chains
         )
 
-    def remove_replaced(self, entry: Entry) -> int:
+    def remove_replaced(self, entry: Entry) -> Taken:
         """Remove the rows that a committed load replaces; return how many. May be done twice."""
         renewed = [chain for chain in entry.renewed if chain.resource not in entry.failed]
         resources = {chain.resource for chain in renewed}
-        marks = ", ".join(["%s"] * len(entry.replaces))
+        undo = self._book.undo(entry.schema)
         over = replace(
             entry,
             replaces=(),
@@ -117,31 +112,26 @@ class Rows:
             told_by={},
             machine=entry.machine or machine(),
         )
-        with self._book.connected() as client:
-            deleted = sum(undo(client, each, renewed) for each in entry.replaces)
-            deleted += self._remove_within(entry, renewed)
-            if entry.replaces:
-                condition = f"{self._book.column['load_id']} IN ({marks})"
-                for each in self._book.read(condition, *entry.replaces):
-                    if {*each.resources} <= resources:
-                        self._book.set(each.load_id, status="replaced")
-            self._book.set(entry.load_id, facts=over.facts)
-        return deleted
+        with self._book.connected():
+            taken = sum((undo.undo(each, renewed) for each in entry.replaces), Taken())
+            taken += self._remove_within(undo, entry, renewed)
+            for each in self._book.known(entry.replaces):
+                if {*each.resources} <= resources:
+                    self._book.settle(each, "replaced")
+            self._book.note(over)
+        return taken
 
-    def _remove_within(self, entry: Entry, renewed: Sequence[Chain]) -> int:
-        deleted, window = 0, entry.loader.window
+    def _remove_within(self, undo: Undo, entry: Entry, renewed: Sequence[Chain]) -> Taken:
+        taken, window = Taken(), entry.loader.window
         for chain in renewed:
             if window and chain.resource in entry.told_by:
                 column, kind = entry.told_by[chain.resource]
                 is_inside = partial(stored_inside, window, kind)
                 for each in entry.replaces_within:
-                    deleted += undo_some(self._book.client, each, chain, column, is_inside)
-        return deleted
+                    taken += undo.undo_some(each, chain, column, is_inside)
+        return taken
 
     def drop(self, dataset: str) -> None:
         """Drop a staging dataset that one load had for itself, if it is there."""
-        with self._book.connected() as client:
-            sql = client.sql_client
-            with sql.with_alternative_dataset_name(dataset):
-                if sql.has_dataset():
-                    sql.drop_dataset()
+        with self._book.connected():
+            self._book.undo("").drop(dataset)

@@ -1,7 +1,7 @@
 """A ledger's entries at a destination with SQL: a small table beside `_dlt_loads`."""
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime, timezone
@@ -15,8 +15,9 @@ from dlt.pipeline.pipeline import Pipeline
 
 from dagster_dlt import _dlt
 from dagster_dlt.loading.book import TABLE, as_noted
-from dagster_dlt.loading.entry import COLUMNS, NUMBERS, TEXTS, Entry, Status
+from dagster_dlt.loading.entry import COLUMNS, NUMBERS, RANGE, TEXTS, Entry, Status
 from dagster_dlt.loading.machine import machine
+from dagster_dlt.loading.sql_undo import SqlUndo
 from dagster_dlt.loading.turns import Turn
 
 #: Times that the table is created where others create it, or its dataset, at the same moment.
@@ -73,6 +74,10 @@ class SqlBook:
                 finally:
                     self._is_open = False
 
+    def undo(self, _schema_name: str) -> SqlUndo:
+        """Return what deletes rows, see `Book`."""
+        return SqlUndo(self.client)
+
     # --- reading -------------------------------------------------------------------------------
 
     def loads(self, pipeline: str, since: float) -> list[Entry]:
@@ -90,6 +95,32 @@ class SqlBook:
         """Return leases, see `Book`."""
         with self.connected():
             return self.read(f"{self.column['status']} = 'lease'")
+
+    def going_on(self) -> list[Entry]:
+        """Return the loads that are not over, see `Book`."""
+        with self.connected():
+            found = self.read(f"{self.column['status']} = 'loading'")
+        return [each for each in found if each.status == "loading"]
+
+    def earlier(self, pipeline: str, partition: str) -> list[Entry]:
+        """Return what was loaded of a partition or range, see `Book`."""
+        column, likes = self.column, f"%{RANGE}%" if RANGE not in partition else "%_%"
+        with self.connected():
+            return self.read(
+                f"{column['pipeline_name']} = %s AND {column['status']} IN ('committed', 'loading')"
+                f" AND ({column['partition_key']} = %s OR {column['partition_key']} LIKE %s)",
+                pipeline,
+                partition,
+                likes,
+            )
+
+    def known(self, load_ids: Collection[str]) -> list[Entry]:
+        """Return loads by their ids, see `Book`."""
+        if not load_ids:
+            return []
+        marks = ", ".join(["%s"] * len(load_ids))
+        with self.connected():
+            return self.read(f"{self.column['load_id']} IN ({marks})", *load_ids)
 
     def read(self, condition: str, *values: str | int) -> list[Entry]:
         """Return the entries that fulfil a condition; takes a connection."""
@@ -145,7 +176,8 @@ class SqlBook:
     def note(self, entry: Entry) -> None:
         """Note more of something that goes on."""
         with self.connected():
-            self.set(entry.load_id, facts=replace(entry, machine=machine()).facts)
+            own = replace(entry, machine=entry.machine or machine())
+            self.set(entry.load_id, facts=own.facts)
 
     def beat(self, entry: Entry, moment: float) -> None:
         """Note a sign of life, through a connection of its own: dlt may be busy with the other."""
@@ -170,6 +202,11 @@ class SqlBook:
                 entry.load_id,
             )
         return str(rows[0][0]) if rows else None
+
+    def settle(self, entry: Entry, status: Status) -> None:
+        """Give a committed load another status, see `Book`."""
+        with self.connected():
+            self.set(entry.load_id, status=status)
 
     def remove(self, entry: Entry) -> None:
         """Remove an entry."""

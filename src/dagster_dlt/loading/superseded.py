@@ -13,6 +13,7 @@ from dagster_dlt._facts import Chain, CursorKind
 from dagster_dlt.loading.entry import Entry, Loader
 from dagster_dlt.loading.package import Package
 from dagster_dlt.loading.rows import Rows
+from dagster_dlt.loading.undo import tells, tells_time
 
 
 def superseding(
@@ -53,6 +54,8 @@ def superseding(
         each for each in earlier if each not in replaced and _reaches_in(each.loader, entry.loader)
     ]
     known = {chain.resource for chain in renewed}
+    apart = known - {chain.resource for chain in renewed if not tells_time(package, chain)}
+    told_by = {name: told for name, told in told_by.items() if name in apart}
     _tell_what_stays(entry, {"all": replaced, "within": within}, known, {*told_by}, log)
     if not renewed:
         return entry
@@ -61,7 +64,7 @@ def superseding(
         replaces=tuple(each.load_id for each in replaced),
         replaces_within=tuple(each.load_id for each in within),
         renewed=tuple(renewed) if replaced or within else (),
-        told_by={name: told for name, told in told_by.items() if within and name in known},
+        told_by=told_by if within else {},
     )
 
 
@@ -85,7 +88,7 @@ def _is_renewed(package: Package, chain: Chain, whole: Collection[str]) -> bool:
     return (
         chain.resource in whole
         and _dlt.keeps_rows_by_load(package.schema, chain, package.client)
-        and _dlt.knows_its_load(package.schema, chain)
+        and tells(package, chain)
     )
 
 
