@@ -38,6 +38,7 @@ EXAMPLES = [
     errors.InvalidSettingError("upstream", "both", ["resource", "location", "none"]),
     errors.InvalidResourceAttributeError("orders", "owner", "is not known"),
     errors.UnknownResourceError("shop", "order", ["orders"]),
+    errors.TableNotLoadedError("w.raw.orders", "spent", ["w.raw.order"]),
     errors.ObjectNotFoundError("source", ".loads.x", "pkg.loads", "no attribute 'x'"),
     errors.ConflictingLoadsError("raw/orders", ["load 1", "load 2"]),
     errors.LoadNameError("shop", "is given to load 1 and to load 2", "Rename one of them"),

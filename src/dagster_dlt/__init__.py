@@ -12,6 +12,7 @@ from dagster_dlt.resource import DagsterDltResource
 from dagster_dlt.resource_spec import DltResourceSpec
 from dagster_dlt.run_config import DltLimit, DltRunConfig, DltWindow, DltWorkers
 from dagster_dlt.snapshot import DltSourceSnapshot
+from dagster_dlt.table_links import check_table_links
 from dagster_dlt.translator import (
     DagsterDltTranslator,
     DagsterDltTranslatorSettings,
@@ -41,6 +42,7 @@ __all__ = [
     "RunOptions",
     "__version__",
     "build_dlt_asset_specs",
+    "check_table_links",
     "dlt_assets",
     "source_code_version",
 ]

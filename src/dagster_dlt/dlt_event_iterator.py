@@ -73,6 +73,8 @@ class DltEventIterator(Iterator[T], Generic[T]):
         #: Rows by table, and how much of what was loaded for each asset they were counted after.
         self._counts: dict[str, int | None] = {}
         self._asked: dict[dg.AssetKey, int] = {}
+        #: Rows by partition, of tables by the column that tells their time.
+        self._in_windows: dict[tuple[str | None, tuple[str, str] | None], dict[str, int]] = {}
         self._delivered = _deliver(events, _dagster.op_context(context))
 
     @property  # type: ignore[misc]  # that of `object` can be set
@@ -129,30 +131,29 @@ class DltEventIterator(Iterator[T], Generic[T]):
     def _with_row_counts(self) -> Generator[T, None, None]:
         try:
             for event in self._events:
-                key = event.asset_key
                 # The kind of an event stays what it was.
-                counted = key and self._loaded.get(key)
-                yield (
-                    cast("T", _with_metadata(event, self._row_count(event, counted)))
-                    if counted
-                    else event
-                )
+                yield cast("T", _with_metadata(event, self._row_count(event)))
         finally:
             self.close()
 
-    def _row_count(self, event: DltEventType, resources: Sequence[ResourceFacts]) -> dict[str, int]:
+    def _row_count(self, event: DltEventType) -> dict[str, int]:
+        key = event.asset_key
+        resources = self._loaded.get(key) if key else None
+        if not key or not resources:
+            return {}
         context = _dagster.op_context(self._context)
         if context.has_partition_key:
             rows = metadata.plain((event.metadata or {}).get("rows_loaded"))
             return {} if rows is None else {DAGSTER_PARTITION_ROW_COUNT: rows}
         tables = sorted({table.name for facts in resources for table in facts.tables})
+        # One count would stand on each partition of a range.
+        in_range = _dagster.loads_several_partitions(context)
         try:
-            with self._configured(), turn_of(self.pipeline):
-                if _dagster.loads_several_partitions(context):
-                    # One count would stand on each partition of the range.
-                    self._count_partitions(event, resources)
-                    return {}
-                self._count_what_is_new()
+            if len(resources) > self._asked.get(key, 0):
+                self._count_what_is_new(in_range=in_range)
+            if in_range:
+                self._add_to_partitions(event, resources)
+                return {}
         except Exception as error:  # noqa: BLE001 - a count is descriptive: it never fails a load
             self._context.log.warning(
                 "Rows of %s were not counted: %s", ", ".join(tables), redacted(error)
@@ -162,29 +163,38 @@ class DltEventIterator(Iterator[T], Generic[T]):
         known = [count for count in counts if count is not None]
         return {DAGSTER_ROW_COUNT: sum(known)} if len(known) == len(counts) else {}
 
-    def _count_what_is_new(self) -> None:
+    def _count_what_is_new(self, *, in_range: bool) -> None:
         """Count the tables of all assets of a package in one session, when the first one asks."""
         new = {key: len(facts) for key, facts in self._loaded.items() if facts}
         fresh = [key for key, number in new.items() if number > self._asked.get(key, 0)]
-        names = {table.name for key in fresh for each in self._loaded[key] for table in each.tables}
         self._asked.update(new)
-        with _one_session():
-            for table in sorted(names):
+        facts = [each for key in fresh for each in self._loaded[key]]
+        with self._configured(), turn_of(self.pipeline), _one_session():
+            if in_range:
+                windows = _dagster.windows_by_partition(_dagster.op_context(self._context))
+                for each in facts:
+                    found = _fetch_window_counts(self.pipeline, each, windows)
+                    self._in_windows[each.table, each.told_by] = found
+                return
+            for table in sorted({table.name for each in facts for table in each.tables}):
                 self._counts.pop(table, None)
                 self._counts[table] = _fetch_row_count(self.pipeline, table)
 
-    def _count_partitions(self, event: DltEventType, resources: Sequence[ResourceFacts]) -> None:
+    def _add_to_partitions(self, event: DltEventType, resources: Sequence[ResourceFacts]) -> None:
         """Have Dagster put a count on the event that it makes for each partition of a range."""
+        told = {(each.table, each.told_by) for each in resources}
+        # A table that is told by two columns has no one count.
+        if len({table for table, _ in told}) < len(told):
+            return
         if not isinstance(self._context, dg.AssetExecutionContext):
             return
-        windows = _dagster.windows_by_partition(_dagster.op_context(self._context))
-        counts = [_fetch_window_counts(self.pipeline, each, windows) for each in resources]
-        for partition in windows:
-            known = [count[partition] for count in counts if partition in count]
-            if len(known) == len(resources):
-                self._context.add_asset_metadata(
-                    {DAGSTER_PARTITION_ROW_COUNT: sum(known)}, event.asset_key, partition
-                )
+        counts = [self._in_windows.get(each, {}) for each in told]
+        for partition in set.intersection(*map(set, counts)):
+            self._context.add_asset_metadata(
+                {DAGSTER_PARTITION_ROW_COUNT: sum(count[partition] for count in counts)},
+                event.asset_key,
+                partition,
+            )
 
 
 def _deliver(events: Iterator[T], context: dg.OpExecutionContext) -> Generator[T, None, None]:
@@ -277,14 +287,15 @@ def _fetch_window_counts(
     depends on its session.
     """
     if (
-        facts.table is None
+        not windows
+        or facts.table is None
         or facts.told_by is None
         or facts.told_by[1] in {"local_datetime", "text"}
     ):
         return {}
     column, kind = facts.told_by
     keys, counts = list(windows), dict[str, int]()
-    with dlt_pipeline.sql_client() as client:
+    with _session(dlt_pipeline) as client:
         table = client.make_qualified_table_name(facts.table)
         cursor = client.escape_column_name(column)
         inside = f"COUNT(CASE WHEN {cursor} >= %s AND {cursor} < %s THEN 1 END)"
@@ -298,6 +309,8 @@ def _fetch_window_counts(
 
 
 def _with_metadata(event: DltEventType, added: Mapping[str, Any]) -> DltEventType:
+    if not added:
+        return event
     if isinstance(event, dg.AssetMaterialization):
         return event.with_metadata({**added, **event.metadata})
     return dg.MaterializeResult(

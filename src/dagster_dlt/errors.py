@@ -15,7 +15,8 @@
     │   ├── InvalidKeyPatternError        an unusable `key` in the translator's settings
     │   ├── InvalidSettingError           an unknown value in the translator's settings
     │   ├── InvalidResourceAttributeError an attribute that is unknown or has a wrong value
-    │   └── UnknownResourceError          settings that name a resource the source lacks
+    │   ├── UnknownResourceError          settings that name a resource the source lacks
+    │   └── TableNotLoadedError           a table in a dataset of dlt's that no asset stands for
     ├── ComponentError                    a component's YAML cannot be right
     │   ├── ObjectNotFoundError           a path that leads to no object
     │   ├── ConflictingLoadsError         two loads that define one asset
@@ -332,6 +333,36 @@ class UnknownResourceError(DefinitionError):
             f"Resource {self.resource!r}, named in {self.named_in}, is none of source "
             f"{self.source_name!r}.{nearest(self.resource, self.known)} "
             f"It has {listed(self.known)}."
+        )
+
+
+class TableNotLoadedError(DefinitionError):
+    """An asset reads a table in a dataset that dlt loads, and no asset stands for that table."""
+
+    def __init__(self, table: str, read_by: str, known: Sequence[str]) -> None:
+        super().__init__(table, read_by, known)
+        self.table = table
+        self.read_by = read_by
+        self.known = known
+
+    def __str__(self) -> str:
+        subject = f"Asset {self.read_by!r} depends on table {self.table!r},"
+        problem = "which no asset stands for, although dlt loads into that dataset"
+        return f"{subject} {problem}.{nearest(self.table, self.known)} {self._remedy()}."
+
+    def _remedy(self) -> str:
+        for table in self.known:
+            if table.lower() == self.table.lower():
+                letters = "lower" if self.table.islower() else "upper"
+                return f"They differ in letters: set table_names={letters!r} in the settings"
+            if self.table.startswith(f"{table}__"):
+                return (
+                    f"If it is nested in {table!r}, set nested_tables='assets' in the settings; "
+                    "otherwise give it an asset of the dependency's key"
+                )
+        return (
+            "Read a table that dlt loads, in dbt by the name of the source's table rather than by "
+            "its identifier, or give this one an asset of the dependency's key"
         )
 
 

@@ -166,11 +166,23 @@ def _location_without_client(pipeline: Pipeline, schema: Schema) -> Location:
     except Exception as error:  # noqa: BLE001 - as above
         logger.debug("no names for %r: %s", pipeline.pipeline_name, type(error).__name__)
         caps = destination.capabilities()
-    database = _database(config.credentials, caps) or _configured_database(destination, caps)
+    database = _database(config.credentials, caps)
+    # What dlt takes where nobody has chosen: the rest of the credentials are not here either.
+    by_default = _database(_fresh(config.credentials), caps)
+    if not database or database == by_default:
+        database = _configured_database(destination, caps)
     path, prefix = [*database, folded(dataset, letters := _letters(caps))], ""
     if separator := getattr(config, "dataset_table_separator", None):
         prefix = f"{path.pop()}{separator}"
     return Location(dataset, _told(path), prefix, letters)
+
+
+def _fresh(credentials: object) -> object:
+    """Return credentials of the same kind that nothing was configured of."""
+    try:
+        return type(credentials)()
+    except Exception:  # noqa: BLE001 - descriptive only
+        return None
 
 
 def _configured_database(

@@ -1,18 +1,21 @@
 """What a load did."""
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain, count
+from operator import itemgetter
 from typing import Any
 
 from dlt.common.pipeline import LoadInfo
 from dlt.common.schema import Schema
-from dlt.common.schema.typing import TColumnSchema
+from dlt.common.schema.typing import TColumnSchema, TTableSchema
 from dlt.common.storages.load_package import LoadJobInfo
 from dlt.extract import DltResource
 from dlt.pipeline.pipeline import Pipeline
 
 from dagster_dlt._dlt.destinations import location_of
-from dagster_dlt._dlt.schemas import nested_tables, root_tables, row_columns
+from dagster_dlt._dlt.schemas import Trees, row_columns
 from dagster_dlt._facts import Column, CursorMove, LoadFacts, ResourceFacts, SchemaChanges, Table
 from dagster_dlt._redaction import redacted
 
@@ -115,57 +118,108 @@ def resource_facts(
     rows: Mapping[str, int] | None,
     counts: Counts | None = None,
 ) -> ResourceFacts:
-    """Copy what a load did for one resource.
+    """Copy what a load did for one resource; the arguments are those of `facts_by_resource`."""
+    found = facts_by_resource({"": resource}, schema, info, rows=rows, counts=counts)
+    return found[""]
+
+
+def facts_by_resource(
+    resources: Mapping[str, DltResource],
+    schema: Schema,
+    info: LoadInfo | None,
+    *,
+    rows: Mapping[str, int] | None,
+    counts: Counts | None = None,
+) -> dict[str, ResourceFacts]:
+    """Copy what a load did for each of some resources.
 
     Args:
-        resource: The resource.
-        schema: The schema of its source as it is after the load.
+        resources: The resources.
+        schema: The schema of their source as it is after the load.
         info: What dlt says of the load, or None where its process died.
         rows: Rows written by table; None where an earlier attempt wrote them.
-        counts: What this process has noted while it loaded the resource.
+        counts: What this process has noted while it loaded the resources.
     """
-    counts = counts or Counts()
-    roots = root_tables(schema, resource)
-    nested = [name for root in roots for name in nested_tables(schema, root)]
-    mine = [*roots, *nested]
-    own_rows = counts.own_rows.get(resource.name)
-    return ResourceFacts(
-        resource=resource.name,
-        tables=tuple(
-            _table(schema, name, _columns_read(resource, schema) if len(roots) == 1 else {})
-            for name in roots
-        ),
-        nested=tuple(_table(schema, name) for name in nested),
-        rows={} if rows is None else {name: rows.get(name, 0) for name in mine},
-        rows_loaded=_rows_loaded(roots, rows) if own_rows is None else own_rows,
-        rows_extracted=counts.extracted.get(resource.name),
-        cursors=tuple(
-            CursorMove(path, counts.before.get((name, path)), after)
-            for (name, path), after in counts.after.items()
-            if name == resource.name
-        ),
-        changes=_changes(schema, info, mine) if info else None,
-        jobs=tuple(_jobs_of(info, set(mine))),
-    )
+    report = _Report(schema, info, rows, counts or Counts())
+    return {name: report.facts(resource) for name, resource in resources.items()}
 
 
-def _changes(schema: Schema, info: LoadInfo, names: Sequence[str]) -> SchemaChanges:
-    """Return what the packages of a load have added, as dlt notes it where it migrates tables."""
-    tables, columns, variants = [], [], []
-    for package in info.load_packages:
-        for name, added in package.schema_update.items():
-            if name not in names:
-                continue
-            known = schema.tables[name]["columns"]
+class _Report:
+    """What dlt says of a load, looked through once for all resources."""
+
+    def __init__(
+        self,
+        schema: Schema,
+        info: LoadInfo | None,
+        rows: Mapping[str, int] | None,
+        counts: Counts,
+    ) -> None:
+        self._schema = schema
+        self._trees = Trees(schema)
+        self._rows = rows
+        self._counts = counts
+        self._is_told = info is not None
+        self._jobs: defaultdict[str, list[tuple[int, str, LoadJobInfo]]] = defaultdict(list)
+        self._updates: defaultdict[str, list[TTableSchema]] = defaultdict(list)
+        number = count()
+        for package in info.load_packages if info else ():
+            for job in chain.from_iterable(package.jobs.values()):
+                entry = (next(number), package.load_id, job)
+                self._jobs[job.job_file_info.table_name].append(entry)
+            for name, added in package.schema_update.items():
+                self._updates[name].append(added)
+
+    def facts(self, resource: DltResource) -> ResourceFacts:
+        """Return what was done for one resource."""
+        counts, rows = self._counts, self._rows
+        roots = self._trees.roots(resource)
+        nested = [name for root in roots for name in self._trees.nested(root)]
+        mine = [*roots, *nested]
+        own_rows = counts.own_rows.get(resource.name)
+        return ResourceFacts(
+            resource=resource.name,
+            tables=tuple(
+                _table(
+                    self._schema,
+                    name,
+                    _columns_read(resource, self._schema) if len(roots) == 1 else {},
+                )
+                for name in roots
+            ),
+            nested=tuple(_table(self._schema, name) for name in nested),
+            rows={} if rows is None else {name: rows.get(name, 0) for name in mine},
+            rows_loaded=_rows_loaded(roots, rows) if own_rows is None else own_rows,
+            rows_extracted=counts.extracted.get(resource.name),
+            cursors=tuple(
+                CursorMove(path, counts.before.get((name, path)), after)
+                for (name, path), after in counts.after.items()
+                if name == resource.name
+            ),
+            changes=self._changes(mine) if self._is_told else None,
+            jobs=tuple(self._jobs_of(mine)),
+        )
+
+    def _changes(self, names: Sequence[str]) -> SchemaChanges:
+        """Return what the load has added, as dlt notes it where it migrates tables."""
+        tables, columns, variants = [], [], []
+        updates = [(table, each) for table in names for each in self._updates.get(table, ())]
+        for name, added in updates:
+            known = self._schema.tables[name]["columns"]
             new = [column for column in added["columns"] if column in known]
-            if len(new) == len(schema.get_table_columns(name)):
+            if len(new) == len(self._schema.get_table_columns(name)):
                 tables.append(name)
                 continue
             columns += [f"{name}.{column}" for column in new]
             variants += [
                 f"{name}.{column}" for column in new if added["columns"][column].get("variant")
             ]
-    return SchemaChanges(*map(tuple, (tables, columns, variants)))
+        return SchemaChanges(*map(tuple, (tables, columns, variants)))
+
+    def _jobs_of(self, names: Sequence[str]) -> Iterator[Mapping[str, object]]:
+        """Return the jobs of some tables, in dlt's order."""
+        entries = (entry for name in names for entry in self._jobs.get(name, ()))
+        for _, load_id, job in sorted(entries, key=itemgetter(0)):
+            yield {"load_id": load_id, **_job(job)}
 
 
 def _rows_loaded(roots: Sequence[str], rows: Mapping[str, int] | None) -> int | None:
@@ -213,14 +267,6 @@ def _column(name: str, column: TColumnSchema) -> Column:
             if hint in hints and isinstance(value, str | int | float) and value is not True
         },
     )
-
-
-def _jobs_of(info: LoadInfo | None, tables: set[str]) -> Iterator[Mapping[str, object]]:
-    for package in info.load_packages if info else ():
-        for jobs in package.jobs.values():
-            for job in jobs:
-                if job.job_file_info.table_name in tables:
-                    yield {"load_id": package.load_id, **_job(job)}
 
 
 def _job(job: LoadJobInfo) -> Mapping[str, object]:

@@ -1,5 +1,6 @@
 """Schemas: which tables belong together, whose they are, and what their columns are called."""
 
+from collections import defaultdict
 from typing import Any, cast
 
 from dlt.common.destination.client import JobClientBase
@@ -8,7 +9,6 @@ from dlt.common.schema import Schema
 from dlt.common.schema.typing import C_DLT_ID, C_DLT_LOAD_ID, TSchemaTables, TTableSchema
 from dlt.common.schema.utils import (
     get_merge_strategy,
-    get_nested_tables,
     has_column_with_prop,
     has_table_seen_data,
     is_nested_table,
@@ -106,10 +106,11 @@ def resources_of_table(schema: Schema, table: str | None, source: DltSource) -> 
     root = root_of(schema.tables, table)
     if root is None:
         return set()
+    trees = Trees(schema)
     sharing = {
         name
         for name, resource in selected_resources(source).items()
-        if str(root["name"]) in root_tables(schema, resource)
+        if str(root["name"]) in trees.roots(resource)
     }
     return sharing | ({str(root["resource"])} if root.get("resource") else set())
 
@@ -119,23 +120,39 @@ def root_of(tables: TSchemaTables, name: str | None) -> TTableSchema | None:
     return root_of(tables, table.get("parent")) if table and is_nested_table(table) else table
 
 
-def root_tables(schema: Schema, resource: DltResource) -> list[str]:
-    """Return the tables with data that `resource` writes to directly.
+class Trees:
+    """The tables of a schema that have data, each with those nested in it.
 
-    dlt notes on a table the first resource that described it; where two resources share one,
-    the other is found by the table's name.
+    The schema is looked through once, for as many resources as it has.
     """
-    given = table_name(resource)
-    shared = normalized_table_name(schema, given) if given else None
-    return [
-        name
-        for name, table in schema.tables.items()
-        if not is_nested_table(table)
-        and has_table_seen_data(table)
-        and (table.get("resource") == resource.name or name == shared)
-    ]
 
+    def __init__(self, schema: Schema) -> None:
+        self._schema = schema
+        self._order: dict[str, int] = {}
+        self._of_resource: defaultdict[str | None, list[str]] = defaultdict(list)
+        self._below: defaultdict[str | None, list[str]] = defaultdict(list)
+        for number, (name, table) in enumerate(schema.tables.items()):
+            if is_nested_table(table):
+                self._below[table.get("parent")].append(name)
+            elif has_table_seen_data(table):
+                self._order[name] = number
+                self._of_resource[table.get("resource")].append(name)
 
-def nested_tables(schema: Schema, root: str) -> list[str]:
-    chain = get_nested_tables(schema.tables, root)
-    return [str(table["name"]) for table in chain[1:] if has_table_seen_data(table)]
+    def roots(self, resource: DltResource) -> list[str]:
+        """Return the tables that a resource writes to directly, in the order of the schema.
+
+        dlt notes on a table the first resource that described it; where two resources share one,
+        the other is found by the table's name.
+        """
+        given = table_name(resource)
+        shared = normalized_table_name(self._schema, given) if given else ""
+        found = set(self._of_resource.get(resource.name, ()))
+        if shared in self._order:
+            found.add(shared)
+        return sorted(found, key=self._order.__getitem__)
+
+    def nested(self, root: str) -> list[str]:
+        """Return the tables below another one, each after the one that it is nested in."""
+        below = self._below.get(root, [])
+        found = [each for name in below for each in (name, *self.nested(name))]
+        return [name for name in found if has_table_seen_data(self._schema.tables[name])]

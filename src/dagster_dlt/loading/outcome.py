@@ -51,10 +51,9 @@ def outcome_of(
     schema = pipeline.schemas[source.schema.name]
     return Outcome(
         load=_dlt.load_facts(pipeline, info, schema),
-        resources={
-            name: _dlt.resource_facts(resource, schema, info, rows=rows, counts=counts)
-            for name, resource in _dlt.selected_resources(source).items()
-        },
+        resources=_dlt.facts_by_resource(
+            _dlt.selected_resources(source), schema, info, rows=rows, counts=counts
+        ),
         pipeline=pipeline,
     )
 
