@@ -17,7 +17,7 @@ from dagster_dlt.constants import DAGSTER_PARTITION_ROW_COUNT, DAGSTER_ROW_COUNT
 from dagster_dlt.loading.turns import turn_of
 from dagster_dlt.loading.windows import Span
 
-DltEventType = dg.AssetMaterialization | dg.MaterializeResult[Any]
+DltEventType = dg.AssetMaterialization | dg.MaterializeResult[Any] | dg.AssetCheckResult
 
 #: Partitions that are counted by one statement.
 _AT_ONCE: Final = 100
@@ -121,7 +121,8 @@ class DltEventIterator(Iterator[T], Generic[T]):
             for event in self._events:
                 key = event.asset_key
                 # The kind of an event stays what it was.
-                counted = key and self._loaded.get(key)
+                is_loaded = key and not isinstance(event, dg.AssetCheckResult)
+                counted = key and is_loaded and self._loaded.get(key)
                 yield (
                     cast("T", _with_metadata(event, self._row_count(event, counted)))
                     if counted
@@ -174,6 +175,9 @@ def _deliver(events: Iterator[T], context: dg.OpExecutionContext) -> Generator[T
     outputs = _dagster.asset_outputs(context)
     in_graph_asset = _dagster.is_in_graph_asset(context)
     for event in events:
+        if isinstance(event, dg.AssetCheckResult):
+            yield cast("T", _answer(event, context))
+            continue
         output = outputs.get(event.asset_key) if event.asset_key else None
         if isinstance(event, dg.AssetMaterialization):
             observed = in_graph_asset and event.asset_key in context.assets_def.keys
@@ -196,7 +200,7 @@ def _deliver(events: Iterator[T], context: dg.OpExecutionContext) -> Generator[T
 
 def _further(
     event: dg.MaterializeResult[Any], output: _dagster.AssetOutput, context: dg.OpExecutionContext
-) -> Iterator[dg.AssetMaterialization]:
+) -> Iterator[dg.AssetMaterialization | dg.AssetCheckResult | dg.AssetCheckEvaluation]:
     """Return an event of an asset of which Dagster has taken one in this attempt."""
     key = event.asset_key or context.assets_def.key
     tags = _dagster.event_tags(context, key)
@@ -204,6 +208,19 @@ def _further(
         yield dg.AssetMaterialization(
             asset_key=key, metadata=event.metadata, partition=partition, tags=tags
         )
+    for result in event.check_results or ():
+        yield _answer(result, context)
+
+
+def _answer(
+    result: dg.AssetCheckResult, context: dg.OpExecutionContext
+) -> dg.AssetCheckResult | dg.AssetCheckEvaluation:
+    """Return the result of a check as Dagster takes it: as an event, where it has one already."""
+    if result.asset_key is None or result.check_name is None:
+        return result
+    key = dg.AssetCheckKey(result.asset_key, result.check_name)
+    answered = _dagster.has_answered(context, key)
+    return _dagster.evaluation_of(context, result) if answered else result
 
 
 def _observation(event: dg.AssetMaterialization) -> dg.AssetObservation:
@@ -248,6 +265,8 @@ def _fetch_window_counts(
 
 
 def _with_metadata(event: DltEventType, added: Mapping[str, Any]) -> DltEventType:
+    if isinstance(event, dg.AssetCheckResult):
+        return event
     if isinstance(event, dg.AssetMaterialization):
         return event.with_metadata({**event.metadata, **added})
     return dg.MaterializeResult(

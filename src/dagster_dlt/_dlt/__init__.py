@@ -46,6 +46,15 @@ from dagster_dlt._dlt.packages import (
     remember_schemas,
     stores_below,
 )
+from dagster_dlt._dlt.promises import (
+    is_hidden,
+    is_private,
+    load_signs,
+    promises_of,
+    table_columns,
+    tables_of,
+)
+from dagster_dlt._dlt.questions import asked, limited
 from dagster_dlt._dlt.refresh import dropped_by, extracted_names, has_all_resources
 from dagster_dlt._dlt.schemas import (
     adds_rows,
@@ -112,6 +121,7 @@ __all__ = [
     "add_tables",
     "adds_rows",
     "any_schema",
+    "asked",
     "before_merges",
     "bound",
     "can_be_repeated",
@@ -148,7 +158,9 @@ __all__ = [
     "home_of",
     "interval",
     "is_appended",
+    "is_hidden",
     "is_open_table",
+    "is_private",
     "is_stopped",
     "keep_notes",
     "keep_staged_files",
@@ -158,8 +170,10 @@ __all__ = [
     "label_of",
     "label_package",
     "leaving_active_pipeline",
+    "limited",
     "lineage",
     "load_facts",
+    "load_signs",
     "location_of",
     "names_its_pipeline",
     "no_source",
@@ -169,6 +183,7 @@ __all__ = [
     "packed_state",
     "parent_resource_name",
     "pause",
+    "promises_of",
     "raise_if_stopped",
     "remember_schemas",
     "remember_secrets",
@@ -192,8 +207,10 @@ __all__ = [
     "state_in",
     "stored_at",
     "stores_below",
+    "table_columns",
     "table_hint",
     "table_name",
+    "tables_of",
     "transaction",
     "watch",
     "when_left",
