@@ -13,7 +13,7 @@ from dlt.extract import DltSource
 from dlt.pipeline.pipeline import Pipeline
 
 from dagster_dlt import _dlt
-from dagster_dlt._facts import ResourceFacts, ResourceFailure
+from dagster_dlt._facts import LoadSigns, ResourceFacts, ResourceFailure
 from dagster_dlt._redaction import redacted
 from dagster_dlt.checks.check import Check
 from dagster_dlt.checks.evaluation import Finding, Grounds, evaluate, unknown
@@ -47,13 +47,15 @@ class StepChecks:
         """Return the results for what a load has committed, by the keys of its assets."""
         chosen = {key: check for key, check in self.checks.items() if key.asset_key in loaded}
         facts = {each.resource: each for some in loaded.values() for each in some}
-        load_of = cache(lambda name: _load(outcome, facts[name]))
+        ids = {load_id for each in facts.values() for load_id in _load_ids(each)}
+        # Of all resources at once: there may be a thousand.
+        signs = cache(lambda: _dlt.load_signs(outcome.pipeline, ids))
 
         def ground(check: Check, session: Session) -> Ground:
             own = facts[check.resource]
             tables = tuple(table.name for table in (*own.tables, *own.nested))
-            load, history = load_of(check.resource), self._history(check.resource)
-            return Ground(session, tables, load, history)
+            load = _load(own, signs())
+            return Ground(session, tables, load, self._history(check.resource))
 
         found: dict[dg.AssetKey, list[dg.AssetCheckResult]] = defaultdict(list)
         for key, result in self._results(chosen, outcome.pipeline, ground, is_loaded=True):
@@ -127,11 +129,15 @@ def _shown(key: dg.AssetCheckKey, finding: Finding) -> dg.AssetCheckResult:
         return result_of(key, unknown(finding.check, error))
 
 
-def _load(outcome: Outcome, facts: ResourceFacts) -> Load | None:
-    ids = dict.fromkeys(str(job["load_id"]) for job in facts.jobs)
+def _load_ids(facts: ResourceFacts) -> Sequence[str]:
+    return list(dict.fromkeys(str(job["load_id"]) for job in facts.jobs))
+
+
+def _load(facts: ResourceFacts, signs: LoadSigns) -> Load | None:
+    ids = _load_ids(facts)
     if not ids and facts.rows_loaded != 0:
         return None  # an earlier attempt has loaded it
-    return Load(tuple(ids), facts.rows_loaded, _dlt.load_signs(outcome.pipeline, ids.keys()))
+    return Load(tuple(ids), facts.rows_loaded, signs)
 
 
 def _refusal(failure: ResourceFailure) -> DataValidationError | None:
