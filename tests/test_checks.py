@@ -38,6 +38,7 @@ ROWS = [
 
 
 ALL = DltChecks()
+ELSEWHERE = {"referenced_table": "elsewhere", "columns": ["ID"], "referenced_columns": ["ID"]}
 
 
 def translator(checks=ALL, **resources) -> DagsterDltTranslator:
@@ -348,6 +349,40 @@ def build():
 """
 
 
+def test_a_retry_asks_the_checks_of_what_was_loaded_before(pipeline):
+    broken = [True]
+
+    @dlt.source
+    def shop():
+        @dlt.resource(primary_key="id")
+        def customers():
+            yield [{"id": 1}, {"id": 1}]
+
+        @dlt.resource(primary_key="id")
+        def orders():
+            if broken and broken.pop():
+                message = "the line is dead"
+                raise ConnectionError(message)
+            yield [{"id": 1}]
+
+        return customers, orders
+
+    checks = translator({"drift": False, "blocking": True})
+    retry = dg.RetryPolicy(max_retries=1)
+    assets = assets_of(shop(), pipeline, dagster_dlt_translator=checks, retry_policy=retry)
+
+    result = run(assets)
+
+    assert not result.success
+    assert [
+        (*each.asset_key.path, each.passed) for each in result.get_asset_check_evaluations()
+    ] == [
+        ("dlt_shop_customers", False),
+        ("dlt_shop_orders", True),
+        ("dlt_shop_customers", False),
+    ]
+
+
 def test_the_calls_of_a_body_each_tell_of_their_own_load(pipeline):
     @dlt_assets(
         dlt_source=one("orders", [{"id": 1}], primary_key="id"),
@@ -408,6 +443,18 @@ def test_new_columns_are_a_warning_and_values_of_another_type_an_error(pipeline)
         "orders.v has values of type text",
         "orders.w has values of type text",
     ]
+
+
+def test_columns_with_reserved_names_and_quotes_are_asked_for(pipeline):
+    [found] = loads(
+        pipeline,
+        [{"Select": 1, 'it"s': "o'clock"}, {"Select": 1, 'it"s': "o'clock"}],
+        primary_key="Select",
+        columns={'it"s': {"unique": True}},
+    )
+
+    assert sample(found["dlt_primary_key"]) == [{"Select": 1, "rows": 2}]
+    assert sample(found["dlt_unique"]) == [{'it"s': "o'clock", "rows": 2}]
 
 
 def test_a_load_that_a_contract_refuses_fails_the_check_and_the_step(pipeline):
@@ -518,22 +565,16 @@ def test_several_references_each_have_a_check_and_a_name_that_stays():
 
 
 def test_a_check_that_cannot_be_evaluated_warns_and_holds_nothing_back(pipeline):
-    elsewhere = {
-        "referenced_table": "elsewhere",
-        "columns": ["id"],
-        "referenced_columns": ["id"],
-    }
-
     [found] = loads(
         pipeline,
         [{"id": 1}],
         asked=DltChecks(blocking=True, severity="error"),
         primary_key="id",
-        references=[elsewhere],
+        references=[ELSEWHERE],
     )
 
     assert found["dlt_primary_key"].passed
-    lost = found["dlt_references_elsewhere_by_id"]
+    lost = found["dlt_references_elsewhere_by_ID"]
     assert not lost.passed
     assert lost.severity is dg.AssetCheckSeverity.WARN
     assert lost.description.startswith("Not evaluated: ")
@@ -561,6 +602,7 @@ def test_checks_work_wherever_dlt_speaks_sql(place):
     asked = translator(orders={"freshness": {"hours": 1, "column": "at"}, "row_count": {"min": 9}})
     # PostgreSQL keeps what is said to be unique.
     source = shop(unique=False)
+    source.resources["orders"].apply_hints(references=[ELSEWHERE])
     alone = dg.AssetSelection.checks_for_assets("dlt_shop_orders")
 
     by_load = run(assets_of(source, place.pipeline(), dagster_dlt_translator=asked))
@@ -579,6 +621,8 @@ def test_checks_work_wherever_dlt_speaks_sql(place):
         assert numbers(key)["failed_rows"] == 2
         assert sample(key) == [{"ID": 1, "rows": 2}]
         assert numbers(lost)["failed_rows"] == 2
+        # One that cannot be asked holds back no others.
+        assert found["orders.dlt_references_elsewhere_by_ID"].description.startswith("Not eval")
         assert found["orders.dlt_drift"].passed
         assert found["orders.dlt_freshness"].passed
         assert found["orders.dlt_row_count"].description == "4 rows in the table."

@@ -188,7 +188,9 @@ class DagsterDltResource(dg.ConfigurableResource[Any], DltRunConfig):
 
         Returns:
             An iterator of `MaterializeResult`, in an op of `AssetMaterialization`: one for each
-            asset that was loaded, with what was loaded as metadata. The function has to yield
+            asset that was loaded, with what was loaded as metadata, and with the results of the asset
+            checks that are derived from it. Of assets that are not loaded, selected checks are
+            an `AssetCheckResult` each. The function has to yield
             them, or return the iterator. `docs/how-a-load-runs.md` says what becomes of them in
             graph assets, and of those of further calls.
 
