@@ -1,8 +1,6 @@
 """Asset checks that are derived from hints, contracts and loads."""
 
-import importlib.util
 import shutil
-import sys
 from datetime import datetime, timedelta, timezone
 
 import dagster as dg
@@ -157,8 +155,9 @@ def test_results_come_with_the_materialization_of_their_asset(loaded):
         "Customers.dlt_drift": True,
         "Customers.dlt_primary_key": True,
     }
-    for evaluation in first.get_asset_check_evaluations():
-        assert evaluation.target_materialization_data is not None
+    evaluations = first.get_asset_check_evaluations()
+    assert len(evaluations) == len(results_of(first))
+    assert all(each.target_materialization_data for each in evaluations)
 
 
 def test_row_counts_are_fetched_for_assets_with_checks_too(loaded):
@@ -299,54 +298,24 @@ def test_a_failed_check_holds_back_what_is_downstream_if_it_blocks(pipeline, blo
     assert dg.AssetKey("dlt_shop_orders") in keys
 
 
-def test_a_re_execution_from_failure_asks_a_blocking_check_again(tmp_path, monkeypatch):
-    file = tmp_path / "blocked.py"
-    file.write_text(BLOCKED, encoding="utf-8")
-    spec = importlib.util.spec_from_file_location("blocked", file)
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, "blocked", module)
-    spec.loader.exec_module(module)
-    job = dg.reconstructable(module.build)
-    with dg.instance_for_test() as instance:
-        with dg.execute_job(job, instance) as first:
-            assert not first.success
-        options = dg.ReexecutionOptions.from_failure(first.run_id, instance)
-        with dg.execute_job(job, instance, reexecution_options=options) as again:
-            evaluations = again.filter_events(
-                lambda event: event.event_type is dg.DagsterEventType.ASSET_CHECK_EVALUATION
-            )
+def test_a_retry_that_has_nothing_to_load_asks_a_blocking_check_again(pipeline):
+    @dlt_assets(
+        dlt_source=one("orders", [{"id": 1}, {"id": 1}], primary_key="id"),
+        dlt_pipeline=pipeline,
+        dagster_dlt_translator=translator({"drift": False, "blocking": True}),
+        retry_policy=dg.RetryPolicy(max_retries=1),
+    )
+    def load(context: dg.AssetExecutionContext, dlt_resource: DagsterDltResource):
+        yield from dlt_resource.run(context)
+        if not context.retry_number:
+            message = "something else"
+            raise RuntimeError(message)
 
-    assert not again.success
-    assert not evaluations[0].asset_check_evaluation_data.passed
+    result = run(load)
 
-
-BLOCKED = """
-import dagster as dg, dlt
-from dagster_dlt import *
-
-@dlt.source
-def shop():
-    return dlt.resource([{"id": 1}, {"id": 1}], name="orders", primary_key="id")
-
-settings = DagsterDltTranslatorSettings(checks={"blocking": True, "drift": False})
-
-@dlt_assets(
-    dlt_source=shop(),
-    dlt_pipeline=dlt.pipeline("shop", destination="duckdb", dataset_name="raw"),
-    dagster_dlt_translator=DagsterDltTranslator(settings),
-)
-def load(context: dg.AssetExecutionContext, dlt_resource: DagsterDltResource):
-    yield from dlt_resource.run(context=context)
-
-defs = dg.Definitions(
-    [load],
-    jobs=[dg.define_asset_job("everything", executor_def=dg.in_process_executor)],
-    resources={"dlt_resource": DagsterDltResource()},
-)
-
-def build():
-    return defs.resolve_job_def("everything")
-"""
+    assert query(pipeline, "select count(*) from raw.orders") == [(2,)]
+    assert not result.success
+    assert [each.passed for each in result.get_asset_check_evaluations()] == [False, False]
 
 
 def test_a_retry_asks_the_checks_of_what_was_loaded_before(pipeline):
@@ -526,14 +495,19 @@ def test_a_load_with_far_fewer_rows_than_usual_is_told(pipeline):
 
 def test_a_cursor_that_has_not_moved_for_long_is_told(pipeline):
     at = dlt.sources.incremental("at", initial_value=datetime(2020, 1, 1, tzinfo=timezone.utc))
-    rows = [{"at": NOW - timedelta(hours=30)}]
+    source = one("orders", [{"at": NOW - timedelta(hours=30)}], incremental=at)
 
-    [late] = loads(pipeline, rows, asked=DltChecks(freshness=24), incremental=at)
-    [due] = loads(pipeline, rows, asked=DltChecks(freshness=timedelta(hours=36)), incremental=at)
+    def freshness(age, **options):
+        asked = translator({"drift": False, "freshness": age})
+        result = run(assets_of(source, pipeline, dagster_dlt_translator=asked), **options)
+        return results_of(result)["orders.dlt_freshness"]
 
-    assert not late["dlt_freshness"].passed
-    assert late["dlt_freshness"].description.endswith("30.0 hours ago.")
-    assert due["dlt_freshness"].passed
+    late = freshness(24)
+    due = freshness(timedelta(hours=36), selection=dg.AssetSelection.all_asset_checks())
+
+    assert not late.passed
+    assert late.description.endswith("30.0 hours ago.")
+    assert due.passed
 
 
 def test_several_references_each_have_a_check_and_a_name_that_stays():

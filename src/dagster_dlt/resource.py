@@ -188,11 +188,11 @@ class DagsterDltResource(dg.ConfigurableResource[Any], DltRunConfig):
 
         Returns:
             An iterator of `MaterializeResult`, in an op of `AssetMaterialization`: one for each
-            asset that was loaded, with what was loaded as metadata, and with the results of the asset
-            checks that are derived from it. Of assets that are not loaded, selected checks are
-            an `AssetCheckResult` each. The function has to yield
-            them, or return the iterator. `docs/how-a-load-runs.md` says what becomes of them in
-            graph assets, and of those of further calls.
+            asset that was loaded, with what was loaded as metadata, and with the results of the
+            asset checks that are derived from it. Results of derived checks whose assets are not
+            loaded are an `AssetCheckResult` each. The function has to yield them, or return the
+            iterator. `docs/how-a-load-runs.md` says what becomes of them in graph assets, and of
+            those of further calls.
 
         Raises:
             RunError: the run cannot start; the subclass says why.
