@@ -83,11 +83,15 @@ def materialize(
     say(f"\n{title}")
     progress = Progress()
     pipeline.collector = progress
-    defs().resolve_implicit_global_asset_job_def().execute_in_process(
-        instance=instance,
-        asset_selection=list(assets.keys),
-        tags=tags,
-        run_config={"loggers": {"console": {"config": {"log_level": "ERROR"}}}},
+    result = (
+        defs()
+        .resolve_implicit_global_asset_job_def()
+        .execute_in_process(
+            instance=instance,
+            asset_selection=list(assets.keys),
+            tags=tags,
+            run_config={"loggers": {"console": {"config": {"log_level": "ERROR"}}}},
+        )
     )
     loaded = []
     for spec in assets.specs:
@@ -96,6 +100,9 @@ def materialize(
         asset = spec.key.to_user_string()
         loaded.append(Loaded(asset, table, newest.timestamp - progress.started))
         progress.say(f"{asset} is loaded", at=newest.timestamp)
+    for check in result.get_asset_check_evaluations():
+        if not check.passed:
+            say(f"  {check.asset_key.to_user_string()}: {check.description}")
     return loaded
 
 

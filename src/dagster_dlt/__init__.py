@@ -1,7 +1,9 @@
 """dlt sources as Dagster assets."""
 
 from dagster_dlt._dagster import register_library as _register_library
+from dagster_dlt.asset_checks import build_dlt_asset_checks
 from dagster_dlt.asset_decorator import build_dlt_asset_specs, dlt_assets, source_code_version
+from dagster_dlt.checks.settings import DltChecks, DltFreshness, DltRowCount
 from dagster_dlt.components.dlt_load_collection.component import DltLoadCollectionComponent
 from dagster_dlt.components.dlt_load_collection.load import DltLoadSpecModel
 from dagster_dlt.components.dlt_load_collection.schedules import DltLoadSchedule
@@ -26,14 +28,17 @@ __all__ = [
     "DagsterDltResource",
     "DagsterDltTranslator",
     "DagsterDltTranslatorSettings",
+    "DltChecks",
     "DltEventIterator",
     "DltEventType",
+    "DltFreshness",
     "DltLimit",
     "DltLoadCollectionComponent",
     "DltLoadSchedule",
     "DltLoadSpecModel",
     "DltResourceSpec",
     "DltResourceTranslatorData",
+    "DltRowCount",
     "DltRunConfig",
     "DltSourceSnapshot",
     "DltWindow",
@@ -41,6 +46,7 @@ __all__ = [
     "ResourceAttributes",
     "RunOptions",
     "__version__",
+    "build_dlt_asset_checks",
     "build_dlt_asset_specs",
     "check_table_links",
     "dlt_assets",

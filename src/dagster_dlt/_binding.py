@@ -21,6 +21,8 @@ from dagster_dlt._factories import RunContext
 from dagster_dlt._facts import DeclaredWindow
 from dagster_dlt._nested import NestedSpecs
 from dagster_dlt._origins import Origin, built_source, pipeline_origin
+from dagster_dlt.checks.check import check_specs
+from dagster_dlt.checks.settings import DltChecks
 from dagster_dlt.constants import (
     META_KEY_NESTED_TABLE,
     META_KEY_PIPELINE,
@@ -95,6 +97,8 @@ class Binding:
     nested: NestedSpecs = field(default_factory=dict)
     #: There are no assets to report to: the op is one of a job, or in the midst of a graph asset.
     in_op: bool = False
+    #: All specs that the definition has of the source, selected or not.
+    known: Mapping[str, dg.AssetSpec] = field(default_factory=dict)
 
     @cached_property
     def resources(self) -> Mapping[dg.AssetKey, AbstractSet[str]]:
@@ -154,15 +158,12 @@ class Binding:
             )
         loaded = of_pipeline.built(context)
         selected = _dagster.op_context(context).selected_asset_keys
+        known = {str(spec.metadata[META_KEY_RESOURCE]): spec for spec in bound}
         if bound and of_source.known and not any(spec.key in selected for spec in own):
             # Only asset checks are selected: nothing is loaded, and so nothing is built.
-            return cls(of_source.known, loaded, translator, {})
+            return cls(of_source.known, loaded, translator, {}, known=known)
         from_ = new_source or of_source.built(context)
-        specs = (
-            {str(spec.metadata[META_KEY_RESOURCE]): spec for spec in bound}
-            if bound
-            else _matching(own, from_, loaded, translator, name)
-        )
+        specs = known or _matching(own, from_, loaded, translator, name)
         _tell_of_unknown(context, of_source, from_, specs)
         nested = _nested(own, from_)
         wanted = {
@@ -173,9 +174,9 @@ class Binding:
         specs = {name: spec for name, spec in specs.items() if selected & set(wanted[name])}
         missing = sorted(specs.keys() - from_.resources.keys())
         if missing:
-            known = list(from_.resources)
-            raise ResourceNotInSourceError(from_.name, missing, known, of_source.remedy)
-        return cls(from_, loaded, translator, specs, nested)
+            there = list(from_.resources)
+            raise ResourceNotInSourceError(from_.name, missing, there, of_source.remedy)
+        return cls(from_, loaded, translator, specs, nested, known=known)
 
     def narrowed(self, resources: Sequence[str]) -> "Binding":
         """Return what is left when only some of the resources are loaded.
@@ -340,6 +341,31 @@ def specs_by_resource(
         )
         for name, resource in _dlt.selected_resources(source).items()
     }
+
+
+def derived_checks(
+    source: DltSource,
+    keys: Mapping[str, dg.AssetKey],
+    translator: DagsterDltTranslator,
+    default: DltChecks | None = None,
+) -> list[dg.AssetCheckSpec]:
+    """Return the specs of the asset checks that the translator wants of resources.
+
+    Args:
+        source: The source, as far as it is known.
+        keys: Keys of the assets by the names of their resources.
+        translator: The translator.
+        default: What is wanted of resources of which it says nothing.
+
+    Raises:
+        InvalidChecksError: a resource cannot have what is asked of it.
+    """
+    resources = _dlt.selected_resources(source)
+    found = {name: translator.declared_checks(each) or default for name, each in resources.items()}
+    asked = {name: checks for name, checks in found.items() if checks is not None}
+    if not asked:
+        return []
+    return check_specs(source, keys, asked, declared_windows(source, translator))
 
 
 def declared_windows(

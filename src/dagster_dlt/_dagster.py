@@ -113,6 +113,27 @@ def asset_outputs(context: dg.OpExecutionContext) -> dict[dg.AssetKey, AssetOutp
     return found
 
 
+def selected_checks(context: dg.OpExecutionContext) -> list[dg.AssetCheckSpec]:
+    """Return the specs of the asset checks that the step is to answer; for a direct call none."""
+    if not context.has_assets_def or is_in_graph_asset(context) or attempt(context) is None:
+        return []
+    selected = context.selected_asset_check_keys
+    return [spec for spec in context.assets_def.check_specs if spec.key in selected]
+
+
+def has_answered(context: dg.OpExecutionContext, key: dg.AssetCheckKey) -> bool:
+    """Tell whether Dagster has a result of this check in this attempt; it refuses a second one."""
+    name = context.job_def.asset_layer.get_op_output_name(key)
+    return name is not None and context.get_step_execution_context().has_seen_output(name)
+
+
+def evaluation_of(
+    context: dg.OpExecutionContext, result: dg.AssetCheckResult
+) -> dg.AssetCheckEvaluation:
+    """Return a result as the event that Dagster makes of it, which it takes any number of."""
+    return result.to_asset_check_evaluation(context.get_step_execution_context())
+
+
 def has_taken(context: dg.OpExecutionContext, output: AssetOutput) -> bool:
     """Tell whether Dagster has this output of this attempt already; it refuses a second one."""
     return context.get_step_execution_context().has_seen_output(output.name)

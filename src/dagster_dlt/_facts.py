@@ -197,6 +197,50 @@ class KnownResource:
     table_hints: Mapping[str, object] = field(default_factory=dict)
     #: Names of the tables that are nested in its own.
     nested_tables: tuple[str, ...] = ()
+    #: Other tables whose rows its own refer to, as dlt has them.
+    references: tuple[Mapping[str, object], ...] = ()
+    schema_contract: str | Mapping[str, object] | None = None
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A promise that rows name rows of another table."""
+
+    columns: tuple[str, ...]
+    table: str
+    table_columns: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Promises:
+    """What the hints of a resource promise of its rows, in the words of the hints."""
+
+    #: None where each row decides which table it goes into.
+    table: str | None
+    #: All columns that have hints.
+    columns: tuple[str, ...] = ()
+    primary_key: tuple[str, ...] = ()
+    #: Columns that are never null, but for those of the key.
+    not_null: tuple[str, ...] = ()
+    unique: tuple[str, ...] = ()
+    references: tuple[Reference, ...] = ()
+    #: dlt's data types of the columns that have one.
+    types: Mapping[str, str] = field(default_factory=dict)
+    #: Columns whose values nobody is to see.
+    hidden: tuple[str, ...] = ()
+    #: A schema contract refuses rows, or loads with them.
+    refuses: bool = False
+
+
+@dataclass(frozen=True)
+class LoadSigns:
+    """What one load says of the rows that it was given."""
+
+    #: Rows that were given, and rows that were kept, by table; only tables of which both are known.
+    rows: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    #: Columns that are new in tables that were there before, and variants in any, by table. None of
+    #: them for a nested table that is new itself, in one that is not.
+    new_columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,12 @@ from dlt.extract import DltResource, DltSource
 from dlt.pipeline.pipeline import Pipeline
 
 from dagster_dlt import _dagster, _dlt
-from dagster_dlt._binding import binding_metadata, declared_windows, specs_by_resource
+from dagster_dlt._binding import (
+    binding_metadata,
+    declared_windows,
+    derived_checks,
+    specs_by_resource,
+)
 from dagster_dlt._contents import code_of
 from dagster_dlt._factories import AnyPipeline, AnySource, Factory, config_of, two_configs
 from dagster_dlt._nested import nested_specs
@@ -92,7 +97,8 @@ def dlt_assets(
         op_tags: Tags of the op.
         pool: Concurrency pool of the op. dlt needs none.
         retry_policy: Retry policy of the op.
-        check_specs: Asset checks that the function yields results for.
+        check_specs: Asset checks that the function yields results for. Those that the translator's
+            settings have derived from the resources are added, and `run` yields their results.
         required_resource_keys: Keys of Dagster resources the function needs.
         resource_defs: Dagster resources of these assets only.
         config_schema: Schema of the op's config, where no `config` argument is annotated.
@@ -125,7 +131,11 @@ def dlt_assets(
     """
     source = source_origin(dlt_source, resources, snapshot)
     pipeline = pipeline_origin(dlt_pipeline)
-    specs = _specs(source, pipeline, dagster_dlt_translator or DagsterDltTranslator())
+    translator = dagster_dlt_translator or DagsterDltTranslator()
+    specs = _specs(source, pipeline, translator)
+    keys = {str(spec.metadata[META_KEY_RESOURCE]): spec.key for spec in specs}
+    if derived := derived_checks(_known(source), keys, translator):
+        check_specs = [*(check_specs or ()), *derived]
     factories = [each.factory for each in (source, pipeline) if each.factory]
     if partitions_def is not None:
         _warn_of_partitions(source, partitions_def, dagster_dlt_translator)

@@ -43,6 +43,22 @@ META_KEY_PARKED: Final = "dagster_dlt/parked"
 #: On the observation of a dry run: what the run would do.
 META_KEY_DRY_RUN: Final = "dagster_dlt/dry_run"
 
+#: On the spec of a derived asset check: what it asks.
+META_KEY_CHECK: Final = "dagster_dlt/check"
+#: On the results of derived asset checks: rows that were looked at, those that fail, how many
+#: different values they have, a sample of them, the query that finds them, and what was looked at.
+META_KEY_CHECKED_ROWS: Final = "dagster_dlt/checked_rows"
+META_KEY_FAILED_ROWS: Final = "dagster_dlt/failed_rows"
+META_KEY_FAILED_VALUES: Final = "dagster_dlt/failed_values"
+META_KEY_ROWS_WITHOUT: Final = "dagster_dlt/rows_without"
+META_KEY_SAMPLE: Final = "dagster_dlt/sample"
+META_KEY_QUERY: Final = "dagster_dlt/query"
+META_KEY_SCOPE: Final = "dagster_dlt/scope"
+META_KEY_NEWEST: Final = "dagster_dlt/newest"
+META_KEY_AGE_HOURS: Final = "dagster_dlt/age_hours"
+META_KEY_USUAL_ROWS: Final = "dagster_dlt/usual_rows"
+META_KEY_DRIFT: Final = "dagster_dlt/drift"
+
 DAGSTER_TABLE_NAME: Final = "dagster/table_name"
 DAGSTER_URI: Final = "dagster/uri"
 DAGSTER_COLUMN_LINEAGE: Final = "dagster/column_lineage"

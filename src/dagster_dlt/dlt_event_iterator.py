@@ -19,7 +19,7 @@ from dagster_dlt.constants import DAGSTER_PARTITION_ROW_COUNT, DAGSTER_ROW_COUNT
 from dagster_dlt.loading.turns import turn_of
 from dagster_dlt.loading.windows import Span
 
-DltEventType = dg.AssetMaterialization | dg.MaterializeResult[Any]
+DltEventType = dg.AssetMaterialization | dg.MaterializeResult[Any] | dg.AssetCheckResult
 
 #: What closes the sessions of a block, and those that it has opened, by pipeline.
 _SESSIONS: Final[ContextVar[tuple[ExitStack, dict[int, SqlClientBase[Any]]] | None]] = ContextVar(
@@ -139,7 +139,7 @@ class DltEventIterator(Iterator[T], Generic[T]):
     def _row_count(self, event: DltEventType) -> dict[str, int]:
         key = event.asset_key
         resources = self._loaded.get(key) if key else None
-        if not key or not resources:
+        if isinstance(event, dg.AssetCheckResult) or not key or not resources:
             return {}
         context = _dagster.op_context(self._context)
         if context.has_partition_key:
@@ -207,6 +207,9 @@ def _deliver(events: Iterator[T], context: dg.OpExecutionContext) -> Generator[T
     in_graph_asset = _dagster.is_in_graph_asset(context)
     selected = context.selected_asset_keys if outputs else ()
     for event in events:
+        if isinstance(event, dg.AssetCheckResult):
+            yield cast("T", _answer(event, context))
+            continue
         output = outputs.get(event.asset_key) if event.asset_key else None
         if isinstance(event, dg.AssetMaterialization):
             observed = in_graph_asset and event.asset_key in context.assets_def.keys
@@ -230,7 +233,7 @@ def _deliver(events: Iterator[T], context: dg.OpExecutionContext) -> Generator[T
 
 def _further(
     event: dg.MaterializeResult[Any], output: _dagster.AssetOutput, context: dg.OpExecutionContext
-) -> Iterator[dg.AssetMaterialization]:
+) -> Iterator[dg.AssetMaterialization | dg.AssetCheckResult | dg.AssetCheckEvaluation]:
     """Return an event of an asset of which Dagster has taken one in this attempt."""
     key = event.asset_key or context.assets_def.key
     tags = _dagster.event_tags(context, key)
@@ -238,6 +241,19 @@ def _further(
         yield dg.AssetMaterialization(
             asset_key=key, metadata=event.metadata, partition=partition, tags=tags
         )
+    for result in event.check_results or ():
+        yield _answer(result, context)
+
+
+def _answer(
+    result: dg.AssetCheckResult, context: dg.OpExecutionContext
+) -> dg.AssetCheckResult | dg.AssetCheckEvaluation:
+    """Return the result of a check as Dagster takes it: as an event, where it has one already."""
+    if result.asset_key is None or result.check_name is None:
+        return result
+    key = dg.AssetCheckKey(result.asset_key, result.check_name)
+    answered = _dagster.has_answered(context, key)
+    return _dagster.evaluation_of(context, result) if answered else result
 
 
 def _observation(event: dg.AssetMaterialization) -> dg.AssetObservation:
@@ -309,7 +325,7 @@ def _fetch_window_counts(
 
 
 def _with_metadata(event: DltEventType, added: Mapping[str, Any]) -> DltEventType:
-    if not added:
+    if not added or isinstance(event, dg.AssetCheckResult):
         return event
     if isinstance(event, dg.AssetMaterialization):
         return event.with_metadata({**added, **event.metadata})

@@ -15,6 +15,7 @@
     │   ├── InvalidKeyPatternError        an unusable `key` in the translator's settings
     │   ├── InvalidSettingError           an unknown value in the translator's settings
     │   ├── InvalidResourceAttributeError an attribute that is unknown or has a wrong value
+    │   ├── InvalidChecksError            asset checks that cannot be as they are asked for
     │   ├── UnknownResourceError          settings that name a resource the source lacks
     │   └── TableNotLoadedError           a table in a dataset of dlt's that no asset stands for
     ├── ComponentError                    a component's YAML cannot be right
@@ -310,6 +311,20 @@ class InvalidResourceAttributeError(DefinitionError):
             f"Attribute {self.attribute!r} set for resource {self.resource!r} {self.problem}. "
             "Correct it in the translator's settings or in the resource's x-dagster hint."
         )
+
+
+class InvalidChecksError(DefinitionError):
+    """Asset checks are asked for that do not exist, or that the resource cannot have."""
+
+    def __init__(self, resource: str | None, problem: str, remedy: str) -> None:
+        self.resource = resource
+        self.problem = problem
+        self.remedy = remedy
+        super().__init__(resource, problem, remedy)
+
+    def __str__(self) -> str:
+        subject = f"Checks of resource {self.resource!r}" if self.resource else "Checks"
+        return f"{subject} {self.problem}. {self.remedy}."
 
 
 class UnknownResourceError(DefinitionError):

@@ -23,6 +23,8 @@ from dagster_dlt._factories import AnyPipeline, AnySource, RunContext
 from dagster_dlt._facts import LoadFacts, ResourceFacts
 from dagster_dlt._nested import narrowed
 from dagster_dlt._redaction import RedactedLog, redacted, redacted_error, shielded
+from dagster_dlt.checks.check import Check
+from dagster_dlt.checks.step import StepChecks
 from dagster_dlt.constants import (
     META_KEY_DRY_RUN,
     META_KEY_FAILED_RESOURCES,
@@ -188,9 +190,11 @@ class DagsterDltResource(dg.ConfigurableResource[Any], DltRunConfig):
 
         Returns:
             An iterator of `MaterializeResult`, in an op of `AssetMaterialization`: one for each
-            asset that was loaded, with what was loaded as metadata. The function has to yield
-            them, or return the iterator. `docs/how-a-load-runs.md` says what becomes of them in
-            graph assets, and of those of further calls.
+            asset that was loaded, with what was loaded as metadata, and with the results of the
+            asset checks that are derived from it. Results of derived checks whose assets are not
+            loaded are an `AssetCheckResult` each. The function has to yield them, or return the
+            iterator. `docs/how-a-load-runs.md` says what becomes of them in graph assets, and of
+            those of further calls.
 
         Raises:
             RunError: the run cannot start; the subclass says why.
@@ -289,9 +293,8 @@ class DagsterDltResource(dg.ConfigurableResource[Any], DltRunConfig):
         alone = plan.covers_all or is_apart(plan)
         refuse_unsafe(chosen, plan.refresh, plan.loader.partition, alone=alone)
         check_partition(plan)
-        if chosen.dry_run:
-            return _DryRun(context, binding, plan, call, environment)
-        return _Execution(context, binding, plan, call, environment)
+        kind = _DryRun if chosen.dry_run else _Execution
+        return kind(context, binding, plan, call, environment, _checks(op, binding, environment))
 
     def extract_resource_metadata(
         self,
@@ -332,6 +335,7 @@ class _Execution:
     plan: Plan
     call: Call
     environment: Environment
+    checks: StepChecks
     #: What was loaded for each asset, filled as it is committed.
     loaded: dict[dg.AssetKey, list[ResourceFacts]] = field(default_factory=dict)
     #: The same as metadata, of assets that have to wait for further resources as well.
@@ -341,15 +345,18 @@ class _Execution:
 
     def events(self) -> Generator[DltEventType, None, None]:
         """Yield the events of the load. An error that leaves it tells no secrets."""
+        refused: Sequence[DltEventType] = ()
         try:
             yield from self._events()
         except ResourcesFailedError as error:
+            refused = self.checks.of_failures(error.failures)
             problem: Exception = _failure(redacted_error(error))
         except Exception as error:  # noqa: BLE001 - raised again, below
             problem = redacted_error(error)
         else:
             return
         try:
+            yield from refused
             # Out of the handlers: in them Python would keep the original as context of the copy.
             raise problem
         finally:
@@ -364,6 +371,7 @@ class _Execution:
             yield self._event(event.asset_key, event.metadata)
         if not self.plan.source.selected_resources:
             # Only asset checks are selected, or an earlier attempt has loaded everything.
+            yield from self.checks.of_tables(self.plan.given, self.loaded)
             return
         op = _dagster.op_context(self.context)
         for report in stream(
@@ -376,6 +384,7 @@ class _Execution:
                 yield from self._committed(report)
             else:
                 self.context.log.info("%s", redacted(report))
+        yield from self.checks.of_tables(self.plan.given, self.loaded)
 
     def _work(self, report: Callable[[Report], None]) -> None:
         try:
@@ -400,8 +409,9 @@ class _Execution:
             for table, nested in self.binding.nested.get(facts_of_asset[0].resource, {}).items():
                 self._note(load, nested, [narrowed(facts_of_asset[0], table)])
         # All are known before the first one is reported: what is asked of them is asked at once.
+        results = self.checks.of_load(outcome, by_asset)
         for key in by_asset:
-            yield from self._if_complete(key)
+            yield from self._if_complete(key, results.get(key))
 
     def _note(self, load: LoadFacts, spec: dg.AssetSpec, facts: Sequence[ResourceFacts]) -> None:
         above = [dep.asset_key for dep in spec.deps]
@@ -411,7 +421,9 @@ class _Execution:
         self.parts[spec.key] = metadata.together(before, part) if before else part
         self.loaded.setdefault(spec.key, []).extend(facts)
 
-    def _if_complete(self, key: dg.AssetKey) -> Iterator[DltEventType]:
+    def _if_complete(
+        self, key: dg.AssetKey, results: Sequence[dg.AssetCheckResult] | None
+    ) -> Iterator[DltEventType]:
         """Report an asset once all resources that it stands for are loaded.
 
         A retry has no event to tell it what an incomplete one has loaded. What is not to be loaded
@@ -419,7 +431,8 @@ class _Execution:
         """
         waiting = self.binding.resources[key] - {facts.resource for facts in self.loaded[key]}
         if not waiting:
-            for each in self._with_nested(key):
+            yield self._event(key, self.call.total(key, self.parts[key]), results)
+            for each in self._nested(key):
                 yield self._event(each, self.call.total(each, self.parts[each]))
             return
         self.context.log.info(
@@ -428,16 +441,21 @@ class _Execution:
             ", ".join(sorted(waiting)),
         )
 
-    def _with_nested(self, key: dg.AssetKey) -> list[dg.AssetKey]:
-        """Return a key with those of the tables nested in what the asset has loaded."""
+    def _nested(self, key: dg.AssetKey) -> list[dg.AssetKey]:
+        """Return the keys of the tables nested in what an asset has loaded."""
         names = sorted(self.binding.resources[key])
         nested = [self.binding.nested.get(name, {}).values() for name in names]
-        return [key, *(spec.key for spec in chain(*nested) if spec.key in self.parts)]
+        return [spec.key for spec in chain(*nested) if spec.key in self.parts]
 
-    def _event(self, key: dg.AssetKey, found: Mapping[str, Any]) -> DltEventType:
+    def _event(
+        self,
+        key: dg.AssetKey,
+        found: Mapping[str, Any],
+        results: Sequence[dg.AssetCheckResult] | None = None,
+    ) -> DltEventType:
         if self.binding.in_op:
             return dg.AssetMaterialization(asset_key=key, metadata=found)
-        return dg.MaterializeResult(asset_key=key, metadata=found)
+        return dg.MaterializeResult(asset_key=key, metadata=found, check_results=results)
 
     def _warn(self, seconds: float) -> None:
         self.context.log.warning("Nothing has moved for %.0f seconds.", seconds)
@@ -469,6 +487,19 @@ class _DryRun(_Execution):
                 )
             )
         yield from ()
+
+
+def _checks(op: dg.OpExecutionContext, binding: Binding, environment: Environment) -> StepChecks:
+    """Return the derived checks of a call: those that are selected, of its source's assets."""
+    keys = {spec.key for spec in binding.known.values()}
+    found = {spec.key: Check.of(spec) for spec in _dagster.selected_checks(op)}
+    return StepChecks(
+        {key: check for key, check in found.items() if check and key.asset_key in keys},
+        binding.source,
+        lambda: op.instance,
+        op.run_id,
+        environment.configured,
+    )
 
 
 def _refuse_gaps(

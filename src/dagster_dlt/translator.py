@@ -17,6 +17,7 @@ from dagster_dlt import _dagster, _dlt
 from dagster_dlt._facts import CursorKind, DeclaredWindow, Letters, Location
 from dagster_dlt._legacy import SupersededGetters, apply_overridden
 from dagster_dlt._redaction import redacted
+from dagster_dlt.checks.settings import DltChecks
 from dagster_dlt.errors import (
     InvalidKeyPatternError,
     InvalidResourceAttributeError,
@@ -41,8 +42,8 @@ _CHOICES: Final[Mapping[str, tuple[str, ...]]] = {
 
 _WINDOWS: Final[tuple[str, ...]] = (*get_args(CursorKind), "own")
 
-#: Attributes that are no attributes of Dagster's specs.
-_NOT_OF_SPECS: Final = {"window", "nested_tables"}
+#: Attributes that say something about a resource, and are none of its asset's spec.
+_NOT_OF_SPECS: Final = frozenset({"checks", "nested_tables", "window"})
 
 _PLACEHOLDERS: Final = ("dataset", "destination", "pipeline", "resource", "source", "table")
 
@@ -69,6 +70,9 @@ class ResourceAttributes(TypedDict, total=False):
     automation_condition: dg.AutomationCondition[Any] | str
     #: A policy, or in words: {"fail_hours": 26, "warn_hours": 25}.
     freshness_policy: dg.FreshnessPolicy | Mapping[str, float]
+    #: Asset checks that are derived: True, False, a `DltChecks`, or a mapping of those of its
+    #: fields that are different from the settings'. `docs/guides/checks.md` has more.
+    checks: DltChecks | bool | Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -91,8 +95,11 @@ class DagsterDltTranslatorSettings:
             listed with the resource's asset. `"assets"`: each that is known when the definitions
             load is an asset of its own, which depends on the one that it is nested in.
         resources: Dagster attributes by resource name.
+        checks: Asset checks that are derived from each resource: `True`, `False`, a `DltChecks`,
+            or a mapping of its fields. None by default.
 
     Raises:
+        InvalidChecksError: `checks` cannot be used.
         InvalidKeyPatternError: the pattern has an unknown placeholder or an empty part.
         InvalidSettingError: another one has a value that it cannot have.
         InvalidResourceAttributeError: an attribute is unknown or has a wrong value.
@@ -113,8 +120,10 @@ class DagsterDltTranslatorSettings:
     table_names: Letters = "as they are"
     nested_tables: NestedTables = "metadata"
     resources: Mapping[str, ResourceAttributes] = field(default_factory=dict)
+    checks: DltChecks | bool | Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
+        DltChecks.of(self.checks)
         if self.key is not None:
             _check_pattern(self.key)
         for name, choices in _CHOICES.items():
@@ -314,6 +323,34 @@ class DagsterDltTranslator(SupersededGetters):
             metadata=definition_metadata(location, table, name),
         )
 
+    def declared_checks(self, resource: DltResource) -> DltChecks | None:
+        """Return which asset checks are wanted of a resource, by settings or the `x-dagster` hint.
+
+        Args:
+            resource: The dlt resource.
+
+        Returns:
+            What is wanted, or None where nothing is. A mapping for the resource changes some fields
+            of what is set for all; anything else takes its place.
+
+        Raises:
+            InvalidChecksError: the hint cannot be used.
+            InvalidResourceAttributeError: the hint has an attribute that cannot be used.
+
+        Example:
+            >>> import dlt
+            >>> from dagster_dlt import DagsterDltTranslator, DagsterDltTranslatorSettings
+            >>> settings = DagsterDltTranslatorSettings(checks=True)
+            >>> translator = DagsterDltTranslator(settings)
+            >>> translator.declared_checks(dlt.resource([], name="clicks")).unique
+            True
+        """
+        found = DltChecks.of(self.settings.checks)
+        for attributes in self._attributes(resource):
+            if "checks" in attributes:
+                found = DltChecks.of(attributes["checks"], found, resource.name)
+        return found
+
     def _default_spec(self, resource: DltResource) -> dg.AssetSpec:
         return self._documented_spec(DltResourceTranslatorData(resource=resource))
 
@@ -437,6 +474,8 @@ def _check_attributes(resource: str, attributes: object) -> None:
             _automation_condition(resource, value)
         elif name == "freshness_policy":
             _freshness_policy(resource, value)
+        elif name == "checks":
+            DltChecks.of(value, resource=resource)
         elif name == "window" and value not in _WINDOWS:
             problem = f"is {value!r}.{nearest(str(value), _WINDOWS)} Known are {listed(_WINDOWS)}"
             raise InvalidResourceAttributeError(resource, name, problem)

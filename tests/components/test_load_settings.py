@@ -38,6 +38,25 @@ def refusal(project: Project) -> ComponentError:
     return found
 
 
+def test_the_checks_of_the_yaml_are_those_of_the_assets(project):
+    write(project, "checks: {drift: false, blocking: true, row_count: {min: 1}}")
+
+    with project.definitions() as defs:
+        found = load_all(defs).get_asset_check_evaluations()
+
+    assert {each.check_name for each in found} == {"dlt_primary_key", "dlt_row_count"}
+    assert all(each.passed and each.blocking for each in found)
+
+
+def test_checks_of_the_yaml_that_cannot_be_name_the_load_and_the_field(project):
+    write(project, "checks: {uniqe: true}")
+
+    found = str(refusal(project))
+
+    assert "checks have the unknown field 'uniqe'. Did you mean 'unique'?" in found
+    assert "'shop'" in found
+
+
 # --- the op --------------------------------------------------------------------------------------
 
 

@@ -65,6 +65,16 @@ def test_the_demo_ends_with_the_rows_of_the_data_set_however_often_it_runs(demos
         assert demo.returncode == 0, demo.stderr
         assert {name: int(rows.replace(",", "")) for name, rows in counts} == ROWS
         assert "make ui" in table
+        # What is wrong with the data set is told, and holds nothing back.
+        told = re.findall(r"^  dlt_operations_flights: (.+)$", demo.stdout, re.MULTILINE)
+        assert told == [
+            f"{found} of 336,776 with a {column} that {table} lacks, {values} different values; "
+            f"{without} more without one."
+            for found, column, table, values, without in (
+                ("7,602 rows", "dest", "airports", 4, "0"),
+                ("50,094 rows", "tailnum", "planes", 721, "2,512"),
+            )
+        ]
 
 
 # --- the UI --------------------------------------------------------------------------------------

@@ -151,6 +151,11 @@ class Trees:
             found.add(shared)
         return sorted(found, key=self._order.__getitem__)
 
+    def of(self, resource: DltResource) -> list[str]:
+        """Return all tables that rows of a resource go into, nested ones last."""
+        roots = self.roots(resource)
+        return [*roots, *(name for root in roots for name in self.nested(root))]
+
     def nested(self, root: str) -> list[str]:
         """Return the tables below another one, each after the one that it is nested in."""
         below = self._below.get(root, [])

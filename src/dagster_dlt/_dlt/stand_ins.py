@@ -23,6 +23,7 @@ from typing_extensions import override
 from dagster_dlt._dlt.destinations import leaving_active_pipeline
 from dagster_dlt._dlt.incrementals import cursor_of
 from dagster_dlt._dlt.nested import NESTED_TABLES, nested_tables_known
+from dagster_dlt._dlt.promises import known_columns, references_of
 from dagster_dlt._dlt.sources import docstring, parent_resource_name, table_hint, table_name
 from dagster_dlt._facts import CursorValue, KnownCursor, KnownResource
 
@@ -103,16 +104,21 @@ def _give_hints(resource: DltResource, known: KnownResource) -> None:
     table_hints = dict(known.table_hints)
     if known.nested_tables:
         table_hints[NESTED_TABLES] = list(known.nested_tables)
-    hints: dict[str, Any] = {
+    given: dict[str, Any] = {
         "table_name": (lambda _item: known.name) if known.is_dynamic else known.table_name,
         "write_disposition": known.write_disposition,
         "primary_key": list(known.primary_key) or None,
         "merge_key": list(known.merge_key) or None,
         "columns": {name: {"name": name, **hints} for name, hints in known.columns.items()} or None,
         "additional_table_hints": table_hints or None,
+        "schema_contract": known.schema_contract,
         "incremental": _incremental(known.cursor) if known.cursor else None,
     }
-    resource.apply_hints(**{name: value for name, value in hints.items() if value is not None})
+    resource.apply_hints(**{name: value for name, value in given.items() if value is not None})
+    if known.references:
+        # `apply_hints` would keep one reference to each table.
+        hints = cast("Any", resource._hints)
+        hints["references"] = [dict(each) for each in known.references]
     for place in known.inputs:
         resource.add_input(cast("Any", dict(place)))
 
@@ -128,10 +134,11 @@ def _incremental(cursor: KnownCursor) -> Incremental[Any]:
 
 
 def _known(resource: DltResource, source: DltSource) -> KnownResource:
-    columns = _columns(resource)
+    columns = known_columns(resource)
     keys = {key: tuple(name for name, hints in columns.items() if hints.get(key)) for key in _KEYS}
     disposition: Any = resource.write_disposition
     hint: Any = table_hint(resource, "x-dagster")
+    contract: Any = resource.schema_contract
     return KnownResource(
         name=resource.name,
         table_name=None if resource.table_name == resource.name else table_name(resource),
@@ -146,21 +153,13 @@ def _known(resource: DltResource, source: DltSource) -> KnownResource:
         inputs=tuple({**place} for place in resource.inputs),
         table_hints={"x-dagster": hint} if hint is not None else {},
         nested_tables=tuple(nested_tables_known(resource, source, None)),
+        references=tuple({**each} for each in references_of(resource)),
+        schema_contract=None if callable(contract) else contract,
     )
 
 
 def _own_hints(column: Mapping[str, Any]) -> dict[str, Any]:
     return {hint: value for hint, value in column.items() if hint not in _SAID_ELSEWHERE}
-
-
-def _columns(resource: DltResource) -> dict[str, dict[str, Any]]:
-    """Return the columns that are known before there are rows."""
-    try:
-        return {
-            name: {**hints} for name, hints in resource.compute_table_schema()["columns"].items()
-        }
-    except Exception:  # noqa: BLE001 - hints that rows decide, or that are malformed, in many ways
-        return {}
 
 
 def _known_cursor(resource: DltResource) -> KnownCursor | None:

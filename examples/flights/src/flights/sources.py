@@ -10,7 +10,7 @@ from typing import IO
 
 import dlt
 import pyarrow as pa
-from dlt.common.schema.typing import TColumnSchema
+from dlt.common.schema.typing import TColumnSchema, TTableReferenceInline
 from dlt.extract import DltResource
 from pyarrow import csv
 
@@ -59,6 +59,11 @@ def operations() -> Iterable[DltResource]:
             "dep_delay": {"description": "Departure delay in minutes; negative when early."},
             "arr_delay": {"description": "Arrival delay in minutes; negative when early."},
         },
+        references=[
+            refers_to("airlines", "carrier", by="carrier"),
+            refers_to("airports", "faa", by="dest"),
+            refers_to("planes", "tailnum", by="tailnum"),
+        ],
     )
     def flights() -> Iterator[pa.RecordBatch]:
         """Every flight that was scheduled to leave JFK, LaGuardia or Newark."""
@@ -74,6 +79,11 @@ def operations() -> Iterable[DltResource]:
         yield from read_csv("weather.csv")
 
     return flights, weather
+
+
+def refers_to(table: str, key: str, *, by: str) -> TTableReferenceInline:
+    """Return the promise that what stands in the column `by` is a key of another table."""
+    return {"referenced_table": table, "referenced_columns": [key], "columns": [by]}
 
 
 def read_csv(name: str, key: str | None = None) -> Iterator[pa.RecordBatch]:

@@ -13,6 +13,7 @@ from dagster_dlt import _dlt
 from dagster_dlt._contents import Content, code_of
 from dagster_dlt._factories import Factory
 from dagster_dlt._origins import Origin, pipeline_origin, source_factory, source_origin
+from dagster_dlt.checks.settings import DltChecks
 from dagster_dlt.components.dlt_load_collection.inline.form import DescribedBy
 from dagster_dlt.components.dlt_load_collection.inline.pipeline import InlinePipeline, PipelineForm
 from dagster_dlt.components.dlt_load_collection.inline.source import InlineSource, InlineSourceForm
@@ -43,6 +44,7 @@ from dagster_dlt.components.dlt_load_collection.state import (
     place_of,
 )
 from dagster_dlt.errors import (
+    InvalidChecksError,
     InvalidLoadError,
     SnapshotWarning,
     UnknownSourceError,
@@ -212,9 +214,19 @@ class DltLoadSpecModel(dg.Resolvable):
                 "of a source that is given, the ones to load. Or attributes of single resources' "
                 "assets, by the resource's name: description, "
                 "group_name, owners, tags, kinds, metadata, code_version, window, "
-                "automation_condition, freshness_policy. The translation has the last word."
+                "automation_condition, freshness_policy, checks. The translation has the last word."
             ),
             examples=[{"orders": {"owners": ["team:sales"], "automation_condition": "eager"}}],
+        ),
+    ] = None
+    checks: Annotated[
+        bool | dict[str, Any] | None,
+        dg.Resolver.default(
+            description=(
+                "Asset checks that are derived from all resources: true, or the fields of "
+                "DltChecks that are to be different from their defaults. By default none."
+            ),
+            examples=[{"blocking": ["primary_key"], "row_count": {"min": 1}}],
         ),
     ] = None
     partitions_def: Annotated[
@@ -328,7 +340,13 @@ class DltLoadSpecModel(dg.Resolvable):
     def settings(self) -> DagsterDltTranslatorSettings:
         """Return what the translator is to know of the load."""
         attributes = self.resources if isinstance(self.resources, dict) else {}
-        return DagsterDltTranslatorSettings(key=KEY, resources=attributes)
+        try:
+            checks = DltChecks.of(self.checks)
+        except InvalidChecksError as error:
+            problem = f"{error.problem}. {error.remedy}"
+            load = f"the load of {self}"
+            raise InvalidLoadError(load, "checks", problem) from error
+        return DagsterDltTranslatorSettings(key=KEY, resources=attributes, checks=checks)
 
     def __str__(self) -> str:
         name = self.pipeline_origin.name

@@ -4,11 +4,20 @@ from collections.abc import Iterator
 
 import dagster as dg
 
-from dagster_dlt import DagsterDltResource, DltEventType, dlt_assets
+from dagster_dlt import (
+    DagsterDltResource,
+    DagsterDltTranslator,
+    DagsterDltTranslatorSettings,
+    DltEventType,
+    dlt_assets,
+)
 from flights.pipeline import flights_pipeline
 from flights.sources import operations, reference_data
 
 pipeline = flights_pipeline()
+
+# Keys, references and new columns are checked; those of the data set are what they are.
+translator = DagsterDltTranslator(DagsterDltTranslatorSettings(checks=True))
 
 # A month begins and ends at midnight in New York, where the flights leave.
 months = dg.MonthlyPartitionsDefinition(
@@ -20,6 +29,7 @@ months = dg.MonthlyPartitionsDefinition(
     name="reference_data",
     dlt_source=reference_data(),
     dlt_pipeline=pipeline,
+    dagster_dlt_translator=translator,
     group_name="reference_data",
 )
 def reference_data_assets(
@@ -33,6 +43,7 @@ def reference_data_assets(
     name="operations",
     dlt_source=operations(),
     dlt_pipeline=pipeline,
+    dagster_dlt_translator=translator,
     group_name="operations",
     partitions_def=months,
 )

@@ -1,0 +1,1 @@
+"""Asset checks derived from dlt's hints, contracts and loads."""
