@@ -176,16 +176,10 @@ class _Report:
         nested = [name for root in roots for name in self._trees.nested(root)]
         mine = [*roots, *nested]
         own_rows = counts.own_rows.get(resource.name)
+        read = _columns_read(resource, self._schema) if len(roots) == 1 else {}
         return ResourceFacts(
             resource=resource.name,
-            tables=tuple(
-                _table(
-                    self._schema,
-                    name,
-                    _columns_read(resource, self._schema) if len(roots) == 1 else {},
-                )
-                for name in roots
-            ),
+            tables=tuple(_table(self._schema, name, read) for name in roots),
             nested=tuple(_table(self._schema, name) for name in nested),
             rows={} if rows is None else {name: rows.get(name, 0) for name in mine},
             rows_loaded=_rows_loaded(roots, rows) if own_rows is None else own_rows,
