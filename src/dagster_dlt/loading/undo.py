@@ -81,7 +81,7 @@ def _delete(
     with _dlt.transaction(client):
         # Innermost first: rows are found by the ones above them.
         for depth in reversed(range(len(chain.tables))):
-            rows = f"FROM {_rows(client, chain, depth, condition)}"
+            rows = f"FROM {rows_below(client, chain, depth, condition)}"
             ((found,),) = sql.execute_sql(f"SELECT COUNT(*) {rows}", *values) or [(0,)]
             if found:
                 sql.execute_sql(f"DELETE {rows}", *values)
@@ -121,14 +121,14 @@ def delete_orphans(
     return deleted
 
 
-def _rows(client: SqlJobClientBase, chain: Chain, depth: int, condition: str) -> str:
+def rows_below(client: SqlJobClientBase, chain: Chain, depth: int, condition: str) -> str:
     """Return the table at this place of the chain, for rows below those that fulfil a condition."""
     name, above = chain.tables[depth]
     row_id, _, parent_id = _columns(client)
     table = client.sql_client.make_qualified_table_name(name)
     if above is None:
         return f"{table} WHERE {condition}"
-    parents = _rows(client, chain, chain.names.index(above), condition)
+    parents = rows_below(client, chain, chain.names.index(above), condition)
     return f"{table} WHERE {parent_id} IN (SELECT {row_id} FROM {parents})"  # noqa: S608 - quoted
 
 
@@ -183,7 +183,7 @@ def count(client: SqlJobClientBase, load_id: str, chains: Sequence[Chain]) -> di
     found: dict[str, int] = {}
     for chain in _present(client, chains):
         for depth, name in enumerate(chain.names):
-            rows = _rows(client, chain, depth, f"{_columns(client)[1]} = %s")
+            rows = rows_below(client, chain, depth, f"{_columns(client)[1]} = %s")
             query = f"SELECT COUNT(*) FROM {rows}"  # noqa: S608 - quoted
             ((number,),) = client.sql_client.execute_sql(query, load_id) or [(0,)]
             found[name] = int(number)
