@@ -555,6 +555,11 @@ def test_reading_goes_where_the_loads_of_an_environment_go(pipeline):
     assert keys(found.read()) == ALL
     with pytest.raises(NotReadableError, match="nothing of source 'days' is loaded into"):
         with_(dlt_resource=DagsterDltResource()).read()
+    with pytest.raises(NotReadableError, match="is configured at launch"):
+        with_(other=DagsterDltResource.configure_at_launch()).read()
+    chosen = {"resources": {"dlt_resource": {"config": {"branch": "fix/2"}}}}
+    with pytest.raises(NotReadableError, match="dataset 'elsewhere_fix_2"):
+        found.read(run_config=chosen)
     several = with_(other=DagsterDltResource(dataset_name="other"))
     with pytest.raises(NotReadableError, match="several DagsterDltResources"):
         several.read()

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import dagster as dg
 
@@ -27,8 +27,6 @@ from dagster_dlt._facts import Window
 from dagster_dlt.errors import EnvironmentSettingError
 from dagster_dlt.loading.entry import RANGE
 from dagster_dlt.reading.part import Cell, together
-
-T = TypeVar("T")
 
 #: Characters that an asset key cannot have; dots are taken from 1.13.5 on.
 NOT_IN_KEYS: Final = (
@@ -385,18 +383,29 @@ def is_over(instance: dg.DagsterInstance, run_id: str) -> bool:
 # --- what is read back ---------------------------------------------------------------------------
 
 
-def resources_of(context: dg.InputContext, kind: type[T]) -> list[T]:
-    """Return the Dagster resources of one kind that the job of a step has, as the code made them.
+def fields_of_resources(
+    context: dg.InputContext, kind: type[dg.ConfigurableResource[Any]]
+) -> list[Mapping[str, object] | None]:
+    """Return the fields that the Dagster resources of one kind have in the job of a step.
 
-    A step gets those alone that it asks for. An asset that is only read asks for none.
+    A step gets those alone that it asks for, and an asset that is only read asks for none. None
+    stands for a resource whose fields are not known before it is launched.
     """
     try:
-        definitions = context.step_context.job_def.resource_defs.values()
+        step = context.step_context
     except dg.DagsterInvariantViolationError:  # the value is loaded without a run
         return []
-    # The function is a method of the object that the definitions have.
-    made = [getattr(each.resource_fn, "__self__", None) for each in definitions]
-    return [each for each in made if isinstance(each, kind)]
+    run_config: Mapping[str, Any] = step.run_config
+    chosen = run_config.get("resources") or {}
+    found: list[Mapping[str, object] | None] = []
+    for key, definition in step.job_def.resource_defs.items():
+        # The function is a method of the object that the definitions have.
+        made = getattr(definition.resource_fn, "__self__", None)
+        if isinstance(made, kind):
+            found.append({**dict(made), **((chosen.get(key) or {}).get("config") or {})})
+        elif issubclass(getattr(definition, "configurable_resource_cls", type(None)), kind):
+            found.append(None)
+    return found
 
 
 def cells_of(context: dg.InputContext) -> tuple[Cell, ...] | None:

@@ -30,6 +30,8 @@ from dagster_dlt.resource import DagsterDltResource
 _COLUMNS: Final = "columns"
 _TABLE: Final = "table"
 _PARTITION_EXPR: Final = "partition_expr"
+#: What to do where it is not known which resource loads an asset.
+_GIVE: Final = "Give the one that loads it to DltIOManager(dlt_resource=...)"
 
 
 class DltIOManager(dg.ConfigurableIOManager):
@@ -142,19 +144,21 @@ class DltIOManager(dg.ConfigurableIOManager):
         """Return the environment that the asset is loaded with.
 
         Raises:
-            NotReadableError: several come into question.
+            NotReadableError: several come into question, or one whose fields nobody knows.
         """
-        found = [self.dlt_resource] if self.dlt_resource else None
-        found = found or _dagster.resources_of(context, DagsterDltResource)
+        if self.dlt_resource:
+            return Environment.of(dict(self.dlt_resource))
         environments: list[Environment] = []
-        for each in found:
-            environment = Environment.of(dict(each))
+        for fields in _dagster.fields_of_resources(context, DagsterDltResource):
+            if fields is None:
+                problem = "the DagsterDltResource of the definitions is configured at launch"
+                raise NotReadableError(asset, problem, _GIVE)
+            environment = Environment.of(fields)
             if environment not in environments:
                 environments.append(environment)
         if len(environments) > 1:
             problem = "the definitions have several DagsterDltResources for different places"
-            remedy = "Give the one that loads it to DltIOManager(dlt_resource=...)"
-            raise NotReadableError(asset, problem, remedy)
+            raise NotReadableError(asset, problem, _GIVE)
         return environments[0] if environments else Environment.of({})
 
 
