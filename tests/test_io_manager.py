@@ -2,11 +2,13 @@
 
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import date, datetime, time, timezone
 from decimal import Decimal
 from inspect import Parameter, Signature
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -149,9 +151,22 @@ class Reader:
         metadata: dict[str, Any] | None = None,
         *,
         of: str = "dlt_days_orders",
+        in_run: bool = False,
         **options: Any,
     ) -> Any:
-        """Return what an asset downstream makes of its one parameter."""
+        """Return what is read, without a run where nothing takes one."""
+        if not in_run and options.keys() <= {"partition_key"}:
+            defs = dg.Definitions([self.assets], resources=self.resources)
+            # The name that Dagster wants in its place is not taken yet.
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", DeprecationWarning)
+                return defs.load_asset_value(
+                    dg.AssetKey(of),
+                    python_type=annotation,
+                    metadata=metadata,
+                    instance=self.instance,
+                    **options,
+                )
         return self.read_several({"table": (of, metadata)}, annotation, **options)["table"]
 
     def read_several(
@@ -207,6 +222,8 @@ class Reader:
 def reader_of(source: Any, pipeline: Any, **options: Any) -> Reader:
     given = {"dlt_resource": DagsterDltResource(), "dlt_tables": DltIOManager()}
     provided = {**given, **options.pop("provided", {})}
+
+    options.setdefault("io_manager_key", "dlt_tables")
 
     @dlt_assets(dlt_source=source, dlt_pipeline=pipeline, name="loads", **options)
     def loads(context: dg.AssetExecutionContext, dlt_resource: DagsterDltResource):
@@ -417,16 +434,16 @@ def test_a_range_of_partitions_is_read_at_once(orders):
     assert keys(read) == ["2.0", "2.23", "3.0", "3.23"]
 
 
-def test_a_source_that_is_declared_by_names_has_the_cursors_that_its_loads_have_noted(pipeline):
-    found = reader_of(days, pipeline, resources=["orders"], partitions_def=DAILY)
-    found.load(tags=RANGE)
+def test_a_source_that_is_declared_by_names_has_the_cursors_that_its_loads_have_noted(orders):
+    there = Place("duckdb", orders.file, Path(f"{orders.file}.disk")).pipeline()
+    found = reader_of(days, there, resources=["orders"], partitions_def=DAILY)
 
-    assert keys(found.read(partitions=DAILY, partition_key="2024-01-02")) == ["2.0", "2.23"]
+    assert keys(found.read(partition_key="2024-01-02")) == ["2.0", "2.23"]
 
 
 def test_nested_rows_are_those_of_the_partition(orders):
     metadata = {"table": "orders__lines"}
-    read = orders.read(metadata=metadata, partitions=DAILY, partition_key="2024-01-03")
+    read = orders.read(metadata=metadata, partition_key="2024-01-03")
 
     assert keys(read, "line") == ["3.0", "3.23"]
 
@@ -458,7 +475,7 @@ def test_a_partition_mapping_says_which_rows_an_asset_gets(orders, mapping, expe
 @pytest.mark.parametrize("expression", ["at", "CAST(day AS TIMESTAMP)"])
 def test_partition_expr_tells_the_time_of_rows_in_place_of_the_cursor(orders, expression):
     metadata = {"partition_expr": expression}
-    read = orders.read(metadata=metadata, partitions=DAILY, partition_key="2024-01-02")
+    read = orders.read(metadata=metadata, partition_key="2024-01-02")
 
     assert keys(read) == ["2.0", "2.23"]
 
@@ -467,7 +484,7 @@ def test_a_column_that_tells_no_time_is_refused_rather_than_all_rows_read(orders
     metadata = {"partition_expr": "key"}
 
     with pytest.raises(PartitionNotToldError, match="'key' does not say how it tells time"):
-        orders.read(metadata=metadata, partitions=DAILY, partition_key="2024-01-02")
+        orders.read(metadata=metadata, partition_key="2024-01-02")
 
 
 SHOPS = dg.StaticPartitionsDefinition(["eu", "us", "uk", "fr", "de"])
@@ -499,21 +516,21 @@ def test_rows_of_keys_are_those_that_their_loads_have_brought(tills):
 
     assert keys(read, "till") == ["us1", "us2"]
     with pytest.raises(PartitionNotToldError, match="no load of uk is known"):
-        tills.read(of="dlt_sales_tills", partitions=SHOPS, partition_key="uk")
+        tills.read(of="dlt_sales_tills", partition_key="uk")
 
 
 def test_partition_expr_tells_the_keys_of_rows(tills):
     metadata = {"partition_expr": "shop"}
     of = "dlt_sales_tills"
-    read = tills.read(metadata=metadata, of=of, partitions=SHOPS, partition_key="us")
-    none = tills.read(metadata=metadata, of=of, partitions=SHOPS, partition_key="uk")
+    read = tills.read(metadata=metadata, of=of, partition_key="us")
+    none = tills.read(metadata=metadata, of=of, partition_key="uk")
 
     assert (keys(read, "till"), keys(none, "till")) == (["us1", "us2"], [])
 
 
 def test_loads_that_brought_several_keys_together_do_not_tell_them_apart(tills):
     with pytest.raises(PartitionNotToldError, match=r"brought those of fr\.\.\.de together"):
-        tills.read(of="dlt_sales_tills", partitions=SHOPS, partition_key="de")
+        tills.read(of="dlt_sales_tills", partition_key="de")
 
 
 BOTH = dg.MultiPartitionsDefinition({"day": DAILY, "shop": SHOPS})
@@ -552,31 +569,28 @@ def test_reading_goes_where_the_loads_of_an_environment_go(pipeline):
     def with_(**resources):
         return replace(found, resources={**found.resources, **resources})
 
-    assert keys(found.read()) == ALL
+    assert keys(found.read(in_run=True)) == ALL
     with pytest.raises(NotReadableError, match="nothing of source 'days' is loaded into"):
-        with_(dlt_resource=DagsterDltResource()).read()
+        with_(dlt_resource=DagsterDltResource()).read(in_run=True)
     with pytest.raises(NotReadableError, match="is configured at launch"):
-        with_(other=DagsterDltResource.configure_at_launch()).read()
+        with_(other=DagsterDltResource.configure_at_launch()).read(in_run=True)
     chosen = {"resources": {"dlt_resource": {"config": {"branch": "fix/2"}}}}
     with pytest.raises(NotReadableError, match="dataset 'elsewhere_fix_2"):
-        found.read(run_config=chosen)
+        found.read(in_run=True, run_config=chosen)
     several = with_(other=DagsterDltResource(dataset_name="other"))
     with pytest.raises(NotReadableError, match="several DagsterDltResources"):
-        several.read()
+        several.read(in_run=True)
     given = replace(
         several, resources={**several.resources, "dlt_tables": DltIOManager(dlt_resource=loads)}
     )
-    assert keys(given.read()) == ALL
+    assert keys(given.read(in_run=True)) == ALL
 
 
-def test_tables_of_pipelines_that_functions_build_are_read(make_pipeline):
+def test_tables_of_pipelines_that_functions_build_are_read(orders, make_pipeline):
     def built(partition_key: str = "all"):
-        return make_pipeline(f"shop_{partition_key}", dataset_name=f"raw_{partition_key}")
+        return make_pipeline(destination=Place("duckdb", orders.file, Path()).destination)
 
-    found = reader_of(days(), built)
-    found.load()
-
-    assert keys(found.read()) == ALL
+    assert keys(reader_of(days(), built).read()) == ALL
 
 
 def test_a_pipeline_for_each_partition_is_read_as_a_whole(make_pipeline):
@@ -587,7 +601,7 @@ def test_a_pipeline_for_each_partition_is_read_as_a_whole(make_pipeline):
     found.load(partition_key="us")
     of = "dlt_sales_tills"
 
-    read = found.read(of=of, partitions=SHOPS, partition_key="us")
+    read = found.read(of=of, partition_key="us")
 
     assert keys(read, "till") == ["us1", "us2"]
     with pytest.raises(FactoryParameterError, match="asks for partition_key"):
@@ -595,16 +609,16 @@ def test_a_pipeline_for_each_partition_is_read_as_a_whole(make_pipeline):
 
 
 def test_a_code_location_reads_what_another_one_loads(orders, make_pipeline):
-    there = Place("duckdb", orders.file, None)
+    there = Place("duckdb", orders.file, Path())
     specs = build_dlt_asset_specs(days(), make_pipeline(destination=there.destination))
 
-    assert keys(replace(orders, assets=specs[0]).read()) == ALL
+    assert keys(replace(orders, assets=specs[0]).read(in_run=True)) == ALL
 
 
 def test_a_value_is_loaded_without_a_run(orders):
     @dlt_assets(
         dlt_source=days(),
-        dlt_pipeline=Place("duckdb", orders.file, orders.file + ".disk").pipeline(),
+        dlt_pipeline=Place("duckdb", orders.file, Path(f"{orders.file}.disk")).pipeline(),
         partitions_def=DAILY,
         io_manager_key="dlt_tables",
     )
@@ -639,7 +653,7 @@ def test_an_asset_that_is_not_dlts_cannot_be_read(orders):
     def other() -> None: ...
 
     with pytest.raises(NotADltAssetError, match="'other' is not known as a resource of dlt"):
-        replace(orders, assets=other).read(of="other")
+        replace(orders, assets=other).read(of="other", in_run=True)
 
 
 def test_a_value_is_not_stored(orders):

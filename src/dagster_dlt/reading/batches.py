@@ -8,7 +8,6 @@ from typing import Any, Final
 from dlt.pipeline.pipeline import Pipeline
 
 from dagster_dlt import _dlt
-from dagster_dlt.loading.turns import turn_of
 from dagster_dlt.reading.libraries import library
 from dagster_dlt.reading.table import Query, Wanted, found
 
@@ -25,10 +24,9 @@ class Batches:
 
     def __init__(self, pipeline: Pipeline, wanted: Wanted) -> None:
         self.arrow = library("pyarrow")
-        self._is_file = turn_of(pipeline).is_needed
         self._rows = _batches(pipeline, wanted)
-        #: Schema of Arrow. To know it, the connection is opened.
-        self.schema = next(self._rows)
+        # To know the schema, the connection is opened.
+        self.schema, self._is_file = next(self._rows)
 
     def table(self) -> Any:  # noqa: ANN401 - pyarrow need not be installed for types to be checked
         """Read everything."""
@@ -36,15 +34,21 @@ class Batches:
 
     def reader(self) -> Any:  # noqa: ANN401 - as above
         """Return what reads batch after batch."""
-        rows = _spooled(self.arrow, self.schema, self._rows) if self._is_file else self._rows
+        rows = self._rows
+        if self._is_file:
+            rows = _spooled(self.arrow, self.schema, rows)
+            next(rows)
         return self.arrow.RecordBatchReader.from_batches(self.schema, rows)
 
 
 def _batches(pipeline: Pipeline, wanted: Wanted) -> Generator[Any, None, None]:
-    """Yield the schema, and then the batches; what is open is closed with the generator."""
+    """Yield the schema and whether it is a file's, and then the batches.
+
+    What is open is closed with the generator.
+    """
     with found(pipeline, wanted) as query:
         schema = schema_of(query)
-        yield schema
+        yield schema, query.is_file
         convert = _Conversion(query, schema)
         for rows in _dlt.rows_of(query.client.sql_client, query.sql, query.values):
             yield from convert(rows).to_batches()
@@ -99,15 +103,12 @@ class _Conversion:
 
 
 def _spooled(arrow: Any, schema: Any, rows: Iterator[Any]) -> Generator[Any, None, None]:  # noqa: ANN401 - as above
-    """Copy batches into a temporary file at once, and yield them from there one by one."""
-    file = TemporaryFile()  # noqa: SIM115 - closed when it is read
-    with arrow.ipc.new_stream(file, schema) as writer:
-        for batch in rows:
-            writer.write_batch(batch)
-    file.seek(0)
-
-    def read() -> Generator[Any, None, None]:
-        with file, arrow.ipc.open_stream(file) as reader:
+    """Copy batches into a temporary file, say so, and yield them from there one by one."""
+    with TemporaryFile() as file:
+        with arrow.ipc.new_stream(file, schema) as writer:
+            for batch in rows:
+                writer.write_batch(batch)
+        file.seek(0)
+        yield None
+        with arrow.ipc.open_stream(file) as reader:
             yield from reader
-
-    return read()

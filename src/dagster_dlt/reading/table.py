@@ -70,6 +70,8 @@ class Query:
     sql: str
     values: tuple[Any, ...]
     columns: TTableSchemaColumns
+    #: The destination is one file, which takes turns.
+    is_file: bool
 
 
 @dataclass(frozen=True)
@@ -141,7 +143,8 @@ def _query(place: _Place, schema: Schema, wanted: Wanted) -> Query:
     if condition:
         rows = rows_below(client, chain, chain.names.index(table), condition.sql)
     values = condition.values if condition else ()
-    return Query(client, f"SELECT {selected} FROM {rows}", values, columns)  # noqa: S608 - quoted
+    text = f"SELECT {selected} FROM {rows}"  # noqa: S608 - quoted
+    return Query(client, text, values, columns, place.turn.is_needed)
 
 
 def _chains(schema: Schema, wanted: Wanted) -> list[Chain]:
