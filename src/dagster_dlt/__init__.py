@@ -2,13 +2,19 @@
 
 from dagster_dlt._dagster import register_library as _register_library
 from dagster_dlt.asset_checks import build_dlt_asset_checks
-from dagster_dlt.asset_decorator import build_dlt_asset_specs, dlt_assets, source_code_version
+from dagster_dlt.asset_decorator import (
+    asset_key_for,
+    build_dlt_asset_specs,
+    dlt_assets,
+    source_code_version,
+)
 from dagster_dlt.checks.settings import DltChecks, DltFreshness, DltRowCount
 from dagster_dlt.components.dlt_load_collection.component import DltLoadCollectionComponent
 from dagster_dlt.components.dlt_load_collection.load import DltLoadSpecModel
 from dagster_dlt.components.dlt_load_collection.schedules import DltLoadSchedule
 from dagster_dlt.dlt_event_iterator import DltEventIterator, DltEventType
 from dagster_dlt.errors import DagsterDltError
+from dagster_dlt.io_manager import DltIOManager
 from dagster_dlt.loading.plan import RunOptions
 from dagster_dlt.resource import DagsterDltResource
 from dagster_dlt.resource_spec import DltResourceSpec
@@ -32,6 +38,7 @@ __all__ = [
     "DltEventIterator",
     "DltEventType",
     "DltFreshness",
+    "DltIOManager",
     "DltLimit",
     "DltLoadCollectionComponent",
     "DltLoadSchedule",
@@ -46,6 +53,7 @@ __all__ = [
     "ResourceAttributes",
     "RunOptions",
     "__version__",
+    "asset_key_for",
     "build_dlt_asset_checks",
     "build_dlt_asset_specs",
     "check_table_links",

@@ -191,6 +191,28 @@ class Binding:
         return replace(self, specs=specs)
 
 
+@dataclass(frozen=True, eq=False)
+class Behind:
+    """What stands behind one asset, as far as its definition tells."""
+
+    resource: str
+    source: Origin[DltSource]
+    pipeline: Origin[Pipeline]
+    translator: DagsterDltTranslator
+
+    @classmethod
+    def of(cls, spec_metadata: Mapping[str, object]) -> "Behind | None":
+        """Return what the metadata of an asset's spec carry; None where it is not one of dlt's."""
+        source, pipeline, translator = (
+            text.live if isinstance(text := spec_metadata.get(key), LiveText) else None
+            for key in (META_KEY_SOURCE, META_KEY_PIPELINE, META_KEY_TRANSLATOR)
+        )
+        resource = spec_metadata.get(META_KEY_RESOURCE)
+        if not (isinstance(source, Origin) and isinstance(pipeline, Origin) and resource):
+            return None
+        return cls(str(resource), source, pipeline, translator or DagsterDltTranslator())
+
+
 def check_context(context: object) -> None:
     """Refuse what has no step to load in, such as the context of an asset check or a sensor.
 

@@ -26,6 +26,7 @@ from packaging.version import Version
 from dagster_dlt._facts import Window
 from dagster_dlt.errors import EnvironmentSettingError
 from dagster_dlt.loading.entry import RANGE
+from dagster_dlt.reading.part import Cell, together
 
 #: Characters that an asset key cannot have; dots are taken from 1.13.5 on.
 NOT_IN_KEYS: Final = (
@@ -398,3 +399,79 @@ def is_over(instance: dg.DagsterInstance, run_id: str) -> bool:
     """
     run = instance.get_run_by_id(run_id)
     return run is not None and run.is_finished
+
+
+# --- what is read back ---------------------------------------------------------------------------
+
+
+def fields_of_resources(
+    context: dg.InputContext, kind: type[dg.ConfigurableResource[Any]]
+) -> list[Mapping[str, object] | None]:
+    """Return the fields that the Dagster resources of one kind have in the job of a step.
+
+    A step gets those alone that it asks for, and an asset that is only read asks for none. None
+    stands for a resource whose fields are not known before it is launched.
+    """
+    try:
+        step = context.step_context
+    except dg.DagsterInvariantViolationError:  # the value is loaded without a run
+        return []
+    run_config: Mapping[str, Any] = step.run_config
+    chosen = run_config.get("resources") or {}
+    found: list[Mapping[str, object] | None] = []
+    for key, definition in step.job_def.resource_defs.items():
+        # The function is a method of the object that the definitions have.
+        made = getattr(definition.resource_fn, "__self__", None)
+        if isinstance(made, kind):
+            found.append({**dict(made), **((chosen.get(key) or {}).get("config") or {})})
+        elif issubclass(getattr(definition, "configurable_resource_cls", type(None)), kind):
+            found.append(None)
+    return found
+
+
+def cells_of(context: dg.InputContext) -> tuple[Cell, ...] | None:
+    """Return the partitions of an asset that an input is about; None for the asset as a whole."""
+    if not context.has_asset_partitions or _reads_all(context):
+        return None
+    partitions = context.asset_partitions_def
+    return together(_cell(partitions, key) for key in context.asset_partition_keys)
+
+
+def partition_keys(context: dg.InputContext) -> Sequence[str]:
+    """Return the keys of all partitions of the asset that an input is about, in their order."""
+    partitions = context.asset_partitions_def
+    return partitions.get_partition_keys(dynamic_partitions_store=context.instance)
+
+
+def _reads_all(context: dg.InputContext) -> bool:
+    """Tell whether an input depends on all partitions, whichever there are."""
+    try:
+        step = context.step_context
+    except dg.DagsterInvariantViolationError:  # as above
+        return False
+    reader = step.job_def.asset_layer.get_assets_def_for_node(step.node_handle)
+    if reader is None:
+        return True
+    mapping = reader.get_partition_mapping_for_dep(context.asset_key)
+    if mapping is None:
+        return reader.partitions_def is None
+    return isinstance(mapping, dg.AllPartitionMapping)
+
+
+def _cell(partitions: dg.PartitionsDefinition[str], key: str) -> Cell:
+    if isinstance(partitions, dg.TimeWindowPartitionsDefinition):
+        return Cell(_window(partitions, key))
+    if not isinstance(partitions, dg.MultiPartitionsDefinition):
+        return Cell(keys={"": key})
+    sides = partitions.get_partition_key_from_str(key).keys_by_dimension
+    cell = Cell(keys=sides)
+    for side in partitions.partitions_defs:
+        if isinstance(side.partitions_def, dg.TimeWindowPartitionsDefinition) and not cell.of_time:
+            others = {name: each for name, each in sides.items() if name != side.name}
+            cell = Cell(_window(side.partitions_def, sides[side.name]), side.name, others)
+    return cell
+
+
+def _window(partitions: dg.TimeWindowPartitionsDefinition, key: str) -> Window:
+    found = partitions.time_window_for_partition_key(key)
+    return Window(found.start, found.end)

@@ -148,8 +148,33 @@ class Factory(Generic[T]):
             NotADltPipelineError: what it returned is no pipeline.
             FactoryParameterError: it asks for a partition, and the run has none, or several.
         """
+        return self._built(self._arguments(context) if context else {})
+
+    def of_partition(self, key: str | None, window: dg.TimeWindow | None) -> T:
+        """Build what it returns in a run of one partition, as far as that is all it asks for.
+
+        Args:
+            key: Key of the partition; None where there is none, or several.
+            window: The time of the partition, if it has one.
+
+        Raises:
+            NotADltSourceError: what it returned is no source.
+            NotADltPipelineError: what it returned is no pipeline.
+            FactoryParameterError: it asks for more.
+        """
+        known: dict[str, object] = {"partition_key": key, "partition_time_window": window}
+        arguments = {k: v for k, v in known.items() if k in self._parameters and v is not None}
+        unknown: list[str] = [name for name in self.needs_a_run if name not in arguments]
+        if unknown:
+            problem = f"asks for {', '.join(unknown)}, which is not known where a table is read"
+            remedy = "Give the parameters defaults"
+            if {*unknown} <= {*_OF_PARTITION}:
+                remedy += ", or read a single partition"
+            raise FactoryParameterError(self.name, problem, remedy)
+        return self._built(arguments)
+
+    def _built(self, arguments: Mapping[str, Any]) -> T:
         self.check()
-        arguments = self._arguments(context) if context else {}
         made = shielded(lambda: self._made(arguments))
         if isinstance(made, self.kind):
             if isinstance(made, DltSource):

@@ -31,9 +31,11 @@ from dagster_dlt.constants import (
     DAGSTER_TABLE_NAME,
     META_KEY_NESTED_TABLE,
     META_KEY_RESOURCE,
+    META_KEY_SOURCE,
     META_KEY_TABLE,
 )
 from dagster_dlt.errors import (
+    AmbiguousResourceError,
     DuplicateAssetKeyError,
     FactoryParameterError,
     GroupNameConflictError,
@@ -71,6 +73,7 @@ def dlt_assets(
     resource_defs: Mapping[str, object] | None = None,
     config_schema: Any = None,  # noqa: ANN401 - Dagster takes a dozen forms and exports no type
     code_version: str | Callable[[DltResource], str | None] | None = None,
+    io_manager_key: str | None = None,
 ) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
     """Define the resources of a dlt source as assets that one function loads.
 
@@ -104,6 +107,8 @@ def dlt_assets(
         config_schema: Schema of the op's config, where no `config` argument is annotated.
         code_version: Version of the code behind the assets: one for all, or a function of the
             dlt resource such as `source_code_version`.
+        io_manager_key: Key of the `DltIOManager` by which assets downstream read the tables. They
+            need not name it then.
 
     Returns:
         A decorator, as `dagster.multi_asset(can_subset=True, specs=...)` returns it.
@@ -133,6 +138,7 @@ def dlt_assets(
     pipeline = pipeline_origin(dlt_pipeline)
     translator = dagster_dlt_translator or DagsterDltTranslator()
     specs = _specs(source, pipeline, translator)
+    specs = _readable(specs, io_manager_key)
     keys = {str(spec.metadata[META_KEY_RESOURCE]): spec.key for spec in specs}
     if derived := derived_checks(_known(source), keys, translator):
         check_specs = [*(check_specs or ()), *derived]
@@ -184,6 +190,7 @@ def build_dlt_asset_specs(
     *,
     resources: Declared | None = None,
     snapshot: DltSourceSnapshot | str | Path | None = None,
+    io_manager_key: str | None = None,
 ) -> Sequence[dg.AssetSpec]:
     """Return one asset spec for each selected resource of a dlt source.
 
@@ -193,6 +200,7 @@ def build_dlt_asset_specs(
         dagster_dlt_translator: Decides how a resource appears as an asset.
         resources: The resources, as for `@dlt_assets`.
         snapshot: File with what the source has, as for `@dlt_assets`.
+        io_manager_key: Key of the `DltIOManager`, as for `@dlt_assets`.
 
     Returns:
         The specs, in the order of the resources. Their metadata hold source, pipeline and
@@ -213,7 +221,53 @@ def build_dlt_asset_specs(
     """
     source = source_origin(dlt_source, resources, snapshot)
     translator = dagster_dlt_translator or DagsterDltTranslator()
-    return _specs(source, pipeline_origin(dlt_pipeline), translator)
+    return _readable(_specs(source, pipeline_origin(dlt_pipeline), translator), io_manager_key)
+
+
+def asset_key_for(
+    assets: dg.AssetsDefinition | dg.AssetSpec | Sequence[dg.AssetsDefinition | dg.AssetSpec],
+    resource: str,
+    *,
+    source: str | None = None,
+) -> dg.AssetKey:
+    """Return the key of the asset that a dlt resource is, for what depends on it.
+
+    Args:
+        assets: Assets of `@dlt_assets`, or specs of `build_dlt_asset_specs`.
+        resource: Name of the resource.
+        source: Name of the source, where several have a resource of that name.
+
+    Raises:
+        UnknownResourceError: there is no such resource among the assets.
+        AmbiguousResourceError: there are several.
+
+    Example:
+        >>> import dlt
+        >>> from dagster_dlt import asset_key_for, build_dlt_asset_specs
+        >>> @dlt.source
+        ... def shop():
+        ...     return dlt.resource([{"id": 1}], name="orders")
+        >>> pipeline = dlt.pipeline("shop", destination="duckdb", dataset_name="raw")
+        >>> asset_key_for(build_dlt_asset_specs(shop(), pipeline), "orders").to_user_string()
+        'dlt_shop_orders'
+    """
+    given = [assets] if isinstance(assets, dg.AssetsDefinition | dg.AssetSpec) else assets
+    specs = [
+        spec
+        for each in given
+        for spec in ([each] if isinstance(each, dg.AssetSpec) else each.specs)
+        if {META_KEY_RESOURCE, META_KEY_SOURCE} <= spec.metadata.keys()
+        and source in {None, str(spec.metadata[META_KEY_SOURCE])}
+    ]
+    found = [spec for spec in specs if spec.metadata[META_KEY_RESOURCE] == resource]
+    names = sorted({str(spec.metadata[META_KEY_SOURCE]) for spec in found or specs})
+    if not found:
+        known = [str(spec.metadata[META_KEY_RESOURCE]) for spec in specs]
+        name = source or " or ".join(names)
+        raise UnknownResourceError(name, resource, known, "asset_key_for()")
+    if len(names) > 1:
+        raise AmbiguousResourceError(resource, names)
+    return found[0].key
 
 
 def source_code_version(resource: DltResource) -> str | None:
@@ -265,6 +319,11 @@ def _specs(
         )
         for (name, table), spec in _one_table_name_each(each).items()
     ]
+
+
+def _readable(specs: list[dg.AssetSpec], io_manager_key: str | None) -> list[dg.AssetSpec]:
+    """Return the specs with what reads their tables for assets downstream."""
+    return [spec.with_io_manager_key(io_manager_key) for spec in specs] if io_manager_key else specs
 
 
 def _known(source: Origin[DltSource]) -> DltSource:

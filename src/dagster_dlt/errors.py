@@ -17,6 +17,8 @@
     │   ├── InvalidResourceAttributeError an attribute that is unknown or has a wrong value
     │   ├── InvalidChecksError            asset checks that cannot be as they are asked for
     │   ├── UnknownResourceError          settings that name a resource the source lacks
+    │   ├── AmbiguousResourceError        a resource that several sources have
+    │   ├── PipelineRequiredError         a key that depends on a pipeline, which is not given
     │   └── TableNotLoadedError           a table in a dataset of dlt's that no asset stands for
     ├── ComponentError                    a component's YAML cannot be right
     │   ├── ObjectNotFoundError           a path that leads to no object
@@ -45,6 +47,16 @@
     │   ├── LoadTakenBackError            a load that another run took for dead
     │   ├── LeaseLostError                the same, before it has sent anything
     │   └── ResourcesFailedError          resources that were not loaded, each with its cause
+    ├── ReadError                         a loaded table that cannot be read back
+    │   ├── ReadOnlyError                 an asset whose value was to be stored
+    │   ├── NotADltAssetError             an upstream asset that is not one of dlt's
+    │   ├── NotReadableError              a place that nothing can be read from, or nobody knows
+    │   ├── UnknownKindError              an annotation of an input that is no kind of table
+    │   ├── LibraryNotInstalledError      a kind of table whose library is not there
+    │   ├── InputMetadataError            metadata of an input that say nothing useful
+    │   ├── UnknownTableError             a table that the asset lacks, or one of several
+    │   ├── UnknownColumnError            a column that the table lacks
+    │   └── PartitionNotToldError         partitions whose rows nothing tells from others
     └── CommandError                      the command `dagster-dlt` cannot do what it is asked
         ├── PipelineNotFoundError         no pipeline, or several, where it was told to look
         ├── NothingMatchesError           no package, load or cursor of that name
@@ -378,6 +390,36 @@ class TableNotLoadedError(DefinitionError):
         return (
             "Read a table that dlt loads, in dbt by the name of the source's table rather than by "
             "its identifier, or give this one an asset of the dependency's key"
+        )
+
+
+class AmbiguousResourceError(DefinitionError):
+    """The key of a resource was asked for, and several sources have one of that name."""
+
+    def __init__(self, resource: str, sources: Sequence[str]) -> None:
+        self.resource = resource
+        self.sources = tuple(sources)
+        super().__init__(resource, self.sources)
+
+    def __str__(self) -> str:
+        return (
+            f"Resource {self.resource!r} is one of several sources: {listed(self.sources)}. Say "
+            f"which one: asset_key_for(..., {self.resource!r}, source=...)."
+        )
+
+
+class PipelineRequiredError(DefinitionError):
+    """The key of a resource was asked for without the pipeline that it depends on."""
+
+    def __init__(self, resource: str, pattern: Sequence[str]) -> None:
+        self.resource = resource
+        self.pattern = tuple(pattern)
+        super().__init__(resource, self.pattern)
+
+    def __str__(self) -> str:
+        return (
+            f"The asset key of resource {self.resource!r} depends on its pipeline: the pattern is "
+            f"{list(self.pattern)!r}. Pass the pipeline as well."
         )
 
 
@@ -806,6 +848,158 @@ class ResourcesFailedError(RunError):
     def __str__(self) -> str:
         lines = "\n".join(f"- {_told(failure)}" for failure in self.failures)
         return f"Pipeline {self.pipeline_name!r} did not load everything:\n{lines}"
+
+
+class ReadError(DagsterDltError):
+    """A table that was loaded cannot be read back."""
+
+
+class ReadOnlyError(ReadError):
+    """`DltIOManager` was to store the value of an asset."""
+
+    def __init__(self, asset: str) -> None:
+        self.asset = asset
+        super().__init__(asset)
+
+    def __str__(self) -> str:
+        return (
+            f"Asset {self.asset!r} returns a value, and its io manager DltIOManager only reads "
+            "what dlt has loaded. Give the asset another io_manager_key; for its inputs, name "
+            "DltIOManager with AssetIn(input_manager_key=...)."
+        )
+
+
+class NotADltAssetError(ReadError):
+    """`DltIOManager` was to read an asset that is not one of dlt's."""
+
+    def __init__(self, asset: str) -> None:
+        self.asset = asset
+        super().__init__(asset)
+
+    def __str__(self) -> str:
+        return (
+            f"Asset {self.asset!r} is not known as a resource of dlt here, so DltIOManager cannot "
+            "read it. Define it with @dlt_assets; if another code location does, add "
+            "build_dlt_asset_specs(...) to these definitions."
+        )
+
+
+class NotReadableError(ReadError):
+    """Nothing can be read where an asset is loaded, or nobody knows where that is."""
+
+    def __init__(self, asset: str, problem: str, remedy: str) -> None:
+        self.asset = asset
+        self.problem = problem
+        self.remedy = remedy
+        super().__init__(asset, problem, remedy)
+
+    def __str__(self) -> str:
+        return f"Asset {self.asset!r} cannot be read: {self.problem}. {self.remedy}."
+
+
+class UnknownKindError(ReadError):
+    """An input is annotated with something that tables cannot be read as."""
+
+    def __init__(self, asset: str, annotation: str, known: Sequence[str]) -> None:
+        self.asset = asset
+        self.annotation = annotation
+        self.known = tuple(known)
+        super().__init__(asset, annotation, self.known)
+
+    def __str__(self) -> str:
+        return (
+            f"Asset {self.asset!r} cannot be read as {self.annotation!r}."
+            f"{nearest(self.annotation, self.known)} Annotate the parameter with one of "
+            f"{', '.join(self.known)}."
+        )
+
+
+class LibraryNotInstalledError(ReadError):
+    """A table is to be read as something whose library cannot be imported."""
+
+    def __init__(self, library: str, cause: str) -> None:
+        self.library = library
+        self.cause = cause
+        super().__init__(library, cause)
+
+    def __str__(self) -> str:
+        return (
+            f"A table cannot be read as wanted without the library {self.library!r}, which cannot "
+            f"be imported ({self.cause}). Install it, for example with `pip install "
+            f"{self.library}`, or annotate the parameter with another kind of table."
+        )
+
+
+class InputMetadataError(ReadError):
+    """What the metadata of an input, or of the asset behind it, say of reading cannot be used."""
+
+    def __init__(self, asset: str, key: str, problem: str) -> None:
+        self.asset = asset
+        self.key = key
+        self.problem = problem
+        super().__init__(asset, key, problem)
+
+    def __str__(self) -> str:
+        return f"Metadata {self.key!r} for reading asset {self.asset!r} {self.problem}."
+
+
+class UnknownTableError(ReadError):
+    """An asset has no table of that name, or several of which one has to be named."""
+
+    def __init__(self, asset: str, table: str | None, known: Sequence[str]) -> None:
+        self.asset = asset
+        self.table = table
+        self.known = tuple(known)
+        super().__init__(asset, table, self.known)
+
+    def __str__(self) -> str:
+        if self.table is not None:
+            return (
+                f"Asset {self.asset!r} has no table {self.table!r}."
+                f"{nearest(self.table, self.known)} It has {listed(self.known)}."
+            )
+        if self.known:
+            return (
+                f"Asset {self.asset!r} has several tables: {listed(self.known)}. Name one with "
+                'AssetIn(metadata={"table": ...}).'
+            )
+        return (
+            f"Asset {self.asset!r} has no table: it has never had a row. Materialize it when its "
+            "source has some."
+        )
+
+
+class UnknownColumnError(ReadError):
+    """A table has no column of that name."""
+
+    def __init__(self, asset: str, table: str, column: str, known: Sequence[str]) -> None:
+        self.asset = asset
+        self.table = table
+        self.column = column
+        self.known = tuple(known)
+        super().__init__(asset, table, column, self.known)
+
+    def __str__(self) -> str:
+        return (
+            f"Table {self.table!r} of asset {self.asset!r} has no column {self.column!r}."
+            f"{nearest(self.column, self.known)} It has {listed(self.known)}."
+        )
+
+
+class PartitionNotToldError(ReadError):
+    """Some partitions of an asset are to be read, and nothing tells whose its rows are."""
+
+    def __init__(self, asset: str, problem: str, remedy: str) -> None:
+        self.asset = asset
+        self.problem = problem
+        self.remedy = remedy
+        super().__init__(asset, problem, remedy)
+
+    def __str__(self) -> str:
+        return (
+            f"The rows of single partitions of asset {self.asset!r} cannot be told from others: "
+            f"{self.problem}. {self.remedy}."
+        )
 
 
 class CommandError(DagsterDltError, ClickException):

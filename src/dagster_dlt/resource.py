@@ -397,7 +397,8 @@ class _Execution:
     def _committed(self, outcome: Outcome) -> Iterator[DltEventType]:
         self.executed.append(outcome.pipeline)
         by_asset: dict[dg.AssetKey, list[ResourceFacts]] = defaultdict(list)
-        told = told_by(self.plan.source, self.plan, outcome.columns_of) if self.plan.window else {}
+        plan = self.plan
+        told = told_by(plan.source, plan.declared, outcome.columns_of) if plan.window else {}
         location = outcome.load.location.spelled(self.binding.translator.settings.table_names)
         load = replace(outcome.load, location=location)
         for name, facts in outcome.resources.items():

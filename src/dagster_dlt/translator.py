@@ -22,6 +22,8 @@ from dagster_dlt.errors import (
     InvalidKeyPatternError,
     InvalidResourceAttributeError,
     InvalidSettingError,
+    PipelineRequiredError,
+    UnknownResourceError,
     listed,
     nearest,
 )
@@ -234,6 +236,40 @@ class DagsterDltTranslator(SupersededGetters):
         for attributes in self._attributes(data.resource):
             spec = _with_attributes(spec, data.resource.name, attributes)
         return apply_overridden(self, data.resource, data.destination, spec)
+
+    def asset_key_for(
+        self, source: DltSource, resource: str, pipeline: Pipeline | None = None
+    ) -> dg.AssetKey:
+        """Return the key of the asset that a resource becomes, for what depends on it.
+
+        Args:
+            source: The source.
+            resource: Name of the resource.
+            pipeline: The pipeline that loads it, where keys depend on that.
+
+        Raises:
+            UnknownResourceError: the source has no such resource.
+            PipelineRequiredError: the key depends on the pipeline.
+
+        Example:
+            >>> import dlt
+            >>> from dagster_dlt import DagsterDltTranslator
+            >>> @dlt.source
+            ... def shop():
+            ...     return dlt.resource([{"id": 1}], name="orders")
+            >>> DagsterDltTranslator().asset_key_for(shop(), "orders").to_user_string()
+            'dlt_shop_orders'
+        """
+        if resource not in source.resources:
+            raise UnknownResourceError(
+                source.name, resource, list(source.resources), "asset_key_for()"
+            )
+        pattern = self.settings.key or ()
+        named = {name for part in pattern for name in _fields(part)}
+        if pipeline is None and named & {"dataset", "destination", "pipeline"}:
+            raise PipelineRequiredError(resource, pattern)
+        data = DltResourceTranslatorData(source.resources[resource], pipeline, source=source)
+        return self.get_asset_spec(data).key
 
     def declared_window(self, resource: DltResource) -> DeclaredWindow | None:
         """Return what settings or the `x-dagster` hint say of the resource's cursor.

@@ -51,14 +51,18 @@ from dagster_dlt._dlt.packages import (
     remember_schemas,
     stores_below,
 )
-from dagster_dlt._dlt.promises import (
-    is_hidden,
-    is_private,
-    load_signs,
-    promises_of,
-    table_columns,
-)
+from dagster_dlt._dlt.promises import is_hidden, is_private, load_signs, promises_of, table_columns
 from dagster_dlt._dlt.questions import asked, limited
+from dagster_dlt._dlt.reading import (
+    answers_queries,
+    borrowed_duckdb,
+    columns_there,
+    keeps_zone,
+    read_capabilities,
+    rows_of,
+    show_schema,
+    stored_schema,
+)
 from dagster_dlt._dlt.refresh import dropped_by, extracted_names, has_all_resources
 from dagster_dlt._dlt.schemas import (
     Trees,
@@ -132,9 +136,11 @@ __all__ = [
     "active",
     "add_tables",
     "adds_rows",
+    "answers_queries",
     "any_schema",
     "asked",
     "before_merges",
+    "borrowed_duckdb",
     "bound",
     "can_be_repeated",
     "can_be_resumed",
@@ -142,6 +148,7 @@ __all__ = [
     "class_of",
     "client_of",
     "client_with_table",
+    "columns_there",
     "comes_from_outside",
     "configured",
     "configured_alike",
@@ -179,6 +186,7 @@ __all__ = [
     "keep_notes",
     "keep_staged_files",
     "keeps_rows_by_load",
+    "keeps_zone",
     "known_resources",
     "knows_its_load",
     "label_of",
@@ -200,6 +208,7 @@ __all__ = [
     "pause",
     "promises_of",
     "raise_if_stopped",
+    "read_capabilities",
     "remember_schemas",
     "remember_secrets",
     "remove_staged_files",
@@ -210,11 +219,13 @@ __all__ = [
     "row_columns",
     "row_counts",
     "rows_extracted",
+    "rows_of",
     "schema_for",
     "schema_of",
     "schema_paths",
     "selected_resources",
     "shares_staging",
+    "show_schema",
     "staging_dataset",
     "stand_in_pipeline",
     "stand_in_source",
@@ -222,6 +233,7 @@ __all__ = [
     "state_below",
     "state_in",
     "stored_at",
+    "stored_schema",
     "stores_below",
     "table_columns",
     "table_format",

@@ -1,17 +1,16 @@
 """SQL questions to a destination, in one session."""
 
-import json
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
-from dlt.common.destination.client import JobClientBase, WithStateSync
 from dlt.common.schema import Schema
 from dlt.destinations.job_client_impl import SqlJobClientBase
 from dlt.destinations.sql_client import SqlClientBase, WithSchemas, WithSqlClient
 from dlt.pipeline.pipeline import Pipeline
 
 from dagster_dlt._dlt.destinations import client_of
+from dagster_dlt._dlt.reading import stored_schema
 
 
 @contextmanager
@@ -36,12 +35,12 @@ def asked(
     client = client_of(pipeline, schema)
     if isinstance(client, SqlJobClientBase):
         with opened(client):
-            yield client.sql_client, _stored_schema(client, schema.name) if stored else None
+            yield client.sql_client, stored_schema(client, schema.name) if stored else None
         return
     if not isinstance(client, WithSqlClient):
         message = f"a destination of type {pipeline.destination.destination_type!r} takes no SQL"
         raise TypeError(message)
-    found = _stored_schema(client, schema.name) if stored else None
+    found = stored_schema(client, schema.name) if stored else None
     sql = client.sql_client
     if isinstance(sql, WithSchemas):
         # Tables are those of schemas here; what is asked may refer to those of other sources.
@@ -49,17 +48,6 @@ def asked(
         sql.set_schemas([found or schema, *(pipeline.schemas[name] for name in names)])
     with sql:
         yield sql, found
-
-
-def _stored_schema(client: JobClientBase, name: str) -> Schema | None:
-    """Return the schema of a name that the last load has stored at the destination."""
-    if not isinstance(client, WithStateSync):
-        return None
-    try:
-        found = client.get_stored_schema(name)
-    except Exception:  # noqa: BLE001 - destinations without a table say so in their own ways
-        return None
-    return Schema.from_stored_schema(json.loads(found.schema)) if found else None
 
 
 def limited(sql: SqlClientBase[Any], query: str, rows: int) -> str:

@@ -231,7 +231,7 @@ class Delivery:
             package,
             self.rows,
             whole=read_as_a_whole(source, self.plan),
-            told_by=told_by(source, self.plan, package.columns_of),
+            told_by=told_by(source, self.plan.declared, package.columns_of),
             same_runs=self._runs_of(package),
             log=self.log,
         )

@@ -119,20 +119,22 @@ def read_as_a_whole(source: DltSource, plan: Plan) -> set[str]:
 
 
 def told_by(
-    source: DltSource, plan: Plan, columns: Callable[[str], set[str]]
+    source: DltSource,
+    declared: Mapping[str, DeclaredWindow],
+    columns: Callable[[str], set[str]],
 ) -> dict[str, tuple[str, CursorKind]]:
     """Return the column by which rows of a resource are told to be within the window, and how.
 
     Args:
         source: The source.
-        plan: What the run is asked to do.
+        declared: What users say of the cursors, by resource.
         columns: Returns the columns of a resource's table, by its name; the column is that of the
             resource's own cursor, if it has one.
     """
     found: dict[str, tuple[str, CursorKind]] = {}
     for name, resource in _dlt.selected_resources(source).items():
         cursor = _dlt.cursor_of(resource)
-        kind = kind_of(cursor, plan.declared.get(name)) if cursor else None
+        kind = kind_of(cursor, declared.get(name)) if cursor else None
         if cursor and kind and cursor.path:
             names = (cursor.path, source.schema.naming.normalize_identifier(cursor.path))
             for column in columns(name).intersection(names):
@@ -155,7 +157,13 @@ def is_apart(plan: Plan) -> bool:
     partition = plan.loader.partition
     if not partition:
         return False
-    names = (plan.given.pipeline_name, plan.dataset or plan.given.dataset_name)
+    return is_named_after(
+        partition, plan.given.pipeline_name, plan.dataset or plan.given.dataset_name
+    )
+
+
+def is_named_after(partition: str, *names: str | None) -> bool:
+    """Tell whether a partition's key is in one of the names of a pipeline and its dataset."""
     return any(_words(partition) in _words(name) for name in names if name)
 
 

@@ -67,7 +67,7 @@ class SqlUndo:
         with _dlt.transaction(self._client):
             # Innermost first: rows are found by the ones above them.
             for depth in reversed(range(len(chain.tables))):
-                rows = f"FROM {self._rows(chain, depth, condition)}"
+                rows = f"FROM {rows_below(self._client, chain, depth, condition)}"
                 ((found,),) = sql.execute_sql(f"SELECT COUNT(*) {rows}", *values) or [(0,)]
                 if found:
                     sql.execute_sql(f"DELETE {rows}", *values)
@@ -104,16 +104,6 @@ class SqlUndo:
             deleted += len(gone)
         return Taken(deleted)
 
-    def _rows(self, chain: Chain, depth: int, condition: str) -> str:
-        """Return the table at a place of the chain, for rows below some outermost ones."""
-        name, above = chain.tables[depth]
-        row_id, _, parent_id = self._columns()
-        table = self._client.sql_client.make_qualified_table_name(name)
-        if above is None:
-            return f"{table} WHERE {condition}"
-        parents = self._rows(chain, chain.names.index(above), condition)
-        return f"{table} WHERE {parent_id} IN (SELECT {row_id} FROM {parents})"  # noqa: S608 - quoted
-
     def _orphans(self, chain: Chain, depth: int) -> str:
         """Return the query for rows at a place of the chain that do not hang from its first table.
 
@@ -148,19 +138,14 @@ class SqlUndo:
         return present
 
     def _columns(self) -> tuple[str, str, str]:
-        """Return the quoted columns for a row's id, its load id and its parent's id."""
-        quoted = map(
-            self._client.sql_client.escape_column_name, _dlt.row_columns(self._client.schema)
-        )
-        row_id, load, parent_id = quoted
-        return row_id, load, parent_id
+        return _columns(self._client)
 
     def count(self, load_id: str, chains: Sequence[Chain]) -> dict[str, int]:
         """Count the rows that would be taken back, see `Undo`."""
         found: dict[str, int] = {}
         for chain in self._present(chains):
             for depth, name in enumerate(chain.names):
-                rows = self._rows(chain, depth, f"{self._columns()[1]} = %s")
+                rows = rows_below(self._client, chain, depth, f"{self._columns()[1]} = %s")
                 query = f"SELECT COUNT(*) FROM {rows}"  # noqa: S608 - quoted
                 ((number,),) = self._client.sql_client.execute_sql(query, load_id) or [(0,)]
                 found[name] = int(number)
@@ -179,3 +164,21 @@ class SqlUndo:
         with sql.with_alternative_dataset_name(dataset):
             if sql.has_dataset():
                 sql.drop_dataset()
+
+
+def rows_below(client: SqlJobClientBase, chain: Chain, depth: int, condition: str) -> str:
+    """Return the table at this place of the chain, for rows below those that fulfil a condition."""
+    name, above = chain.tables[depth]
+    row_id, _, parent_id = _columns(client)
+    table = client.sql_client.make_qualified_table_name(name)
+    if above is None:
+        return f"{table} WHERE {condition}"
+    parents = rows_below(client, chain, chain.names.index(above), condition)
+    return f"{table} WHERE {parent_id} IN (SELECT {row_id} FROM {parents})"  # noqa: S608 - quoted
+
+
+def _columns(client: SqlJobClientBase) -> tuple[str, str, str]:
+    """Return the quoted columns for a row's id, its load id and its parent's id."""
+    quoted = map(client.sql_client.escape_column_name, _dlt.row_columns(client.schema))
+    row_id, load, parent_id = quoted
+    return row_id, load, parent_id
