@@ -8,6 +8,7 @@ from dagster_dlt import (
     DagsterDltResource,
     DagsterDltTranslator,
     DagsterDltTranslatorSettings,
+    DltIOManager,
     DltResourceSpec,
     DltSourceSnapshot,
     build_dlt_asset_specs,
@@ -163,6 +164,20 @@ def test_models_can_depend_on_a_nested_table(pipeline):
 
     assert result.success
     assert result.asset_materializations_for_node("items_sold")
+
+
+def test_a_nested_table_is_read_back_by_what_depends_on_it(pipeline):
+    assets = nested_assets(pipeline, io_manager_key="dlt_io_manager")
+    read = []
+
+    @dg.asset(ins={"items": dg.AssetIn(key=ITEMS)})
+    def items_sold(items):
+        read.extend(sorted(items["sku"]))
+
+    resources = {"dlt_resource": DagsterDltResource(), "dlt_io_manager": DltIOManager()}
+
+    assert dg.materialize([assets, items_sold], resources=resources).success
+    assert read == ["cup", "jam", "tea"]
 
 
 def test_a_nested_table_keeps_owners_group_and_tags_of_its_resource(pipeline):

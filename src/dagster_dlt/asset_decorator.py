@@ -257,6 +257,7 @@ def asset_key_for(
         for each in given
         for spec in ([each] if isinstance(each, dg.AssetSpec) else each.specs)
         if {META_KEY_RESOURCE, META_KEY_SOURCE} <= spec.metadata.keys()
+        and META_KEY_NESTED_TABLE not in spec.metadata
         and source in {None, str(spec.metadata[META_KEY_SOURCE])}
     ]
     found = [spec for spec in specs if spec.metadata[META_KEY_RESOURCE] == resource]

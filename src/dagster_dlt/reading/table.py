@@ -157,9 +157,12 @@ def _table(schema: Schema, wanted: Wanted) -> tuple[Chain, str]:
     chains = _chains(schema, wanted)
     known = [name for chain in chains for name in chain.names]
     if wanted.table is None:
-        for chain in chains:
-            if wanted.of_asset in chain.names:
-                return chain, str(wanted.of_asset)
+        # The definition may spell it in the letters of the destination.
+        named = str(wanted.of_asset).lower()
+        for each in chains:
+            for name in each.names:
+                if name.lower() == named:
+                    return each, name
         if len(chains) == 1:
             return chains[0], chains[0].root
         raise UnknownTableError(wanted.asset, None, [chain.root for chain in chains])
