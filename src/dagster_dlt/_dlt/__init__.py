@@ -30,7 +30,7 @@ from dagster_dlt._dlt.failures import (
     first_cause,
     holder_of_file,
 )
-from dagster_dlt._dlt.files import Files, files_of, has_files, keep_notes, table_format
+from dagster_dlt._dlt.files import Files, are_whole, files_of, has_files, keep_notes, table_format
 from dagster_dlt._dlt.incrementals import (
     bound,
     cursor_of,
@@ -117,6 +117,7 @@ __all__ = [
     "add_tables",
     "adds_rows",
     "any_schema",
+    "are_whole",
     "before_merges",
     "bound",
     "can_be_repeated",
