@@ -39,7 +39,7 @@ from dagster_dlt._dlt.failures import (
     first_cause,
     holder_of_file,
 )
-from dagster_dlt._dlt.files import Files, files_of, has_files, keep_notes, table_format
+from dagster_dlt._dlt.files import Files, are_whole, files_of, has_files, keep_notes, table_format
 from dagster_dlt._dlt.incrementals import bound, cursor_of, interval, lineage
 from dagster_dlt._dlt.nested import nested_tables_known
 from dagster_dlt._dlt.packages import (
@@ -138,6 +138,7 @@ __all__ = [
     "adds_rows",
     "answers_queries",
     "any_schema",
+    "are_whole",
     "asked",
     "before_merges",
     "borrowed_duckdb",

@@ -81,7 +81,7 @@ def keep_notes(pipeline: Pipeline) -> None:
 
 
 def _keep_notes(client: JobClientBase) -> None:
-    if isinstance(client, FilesystemClient) and _are_whole(client):
+    if isinstance(client, FilesystemClient) and are_whole(client):
         client._cleanup_pipeline_states = _leave  # type: ignore[assignment]  # of this object
         _make_whole(client)
         _see_committed_states(client)
@@ -114,7 +114,7 @@ def _see_committed_states(client: FilesystemClient) -> None:
     client._list_dlt_table_files = committed  # type: ignore[method-assign]  # of this object
 
 
-def _are_whole(client: FilesystemClient) -> bool:
+def are_whole(client: FilesystemClient) -> bool:
     """Tell whether a file is seen whole, and by everyone.
 
     Not on a server for SFTP, and not in a repository, whose files come with commits.
@@ -246,7 +246,7 @@ def files_of(pipeline: Pipeline, schema: Schema) -> Files | None:
         schema: Schema of the source, whose naming tells how the dataset is called.
     """
     client = client_of(pipeline, schema)
-    if not isinstance(client, FilesystemClient) or not _are_whole(client):
+    if not isinstance(client, FilesystemClient) or not are_whole(client):
         return None
     return Files(client)
 

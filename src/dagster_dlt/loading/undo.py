@@ -91,7 +91,7 @@ def undo_at(client: JobClientBase) -> Undo | None:
     """Return what deletes rows of the client's schema at its destination, if anything does."""
     if isinstance(client, SqlJobClientBase):
         return SqlUndo(client) if _dlt.deletes_rows(client) else None
-    if isinstance(client, FilesystemClient):
+    if isinstance(client, FilesystemClient) and _dlt.are_whole(client):
         return FilesUndo(client, client.schema.name)
     return None
 
