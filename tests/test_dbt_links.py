@@ -166,6 +166,24 @@ def test_models_in_other_letters_find_their_tables_by_a_setting(project):
     assert parents(loaded, models_of(manifest))["named_otherwise"] == ["dlt_shop_customers"]
 
 
+def test_models_depend_on_the_asset_of_a_nested_table(project):
+    settings = DagsterDltTranslatorSettings(
+        nested_tables="assets", resources={"orders": {"nested_tables": ["orders__items"]}}
+    )
+    loaded = assets_of(
+        shop(), pipeline_of(project), dagster_dlt_translator=DagsterDltTranslator(settings)
+    )
+    manifest = manifest_of(project)
+    manifest["sources"][ORDERS]["name"] = "orders__items"
+    models = models_of(manifest)
+
+    found = parents(loaded, models)
+
+    assert found["named_like_its_schema"] == ["dlt_shop_orders__items"]
+    assert found["dlt_shop_orders__items"] == ["dlt_shop_orders"]
+    check_table_links(dg.Definitions(assets=[loaded, models]))
+
+
 def test_models_read_what_was_loaded(project):
     with duckdb.connect(str(project / "warehouse.duckdb")) as connection:
         counted = connection.execute("from marts.named_like_its_schema").fetchall()

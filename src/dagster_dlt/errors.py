@@ -381,11 +381,14 @@ class TableNotLoadedError(DefinitionError):
         for table in self.known:
             if table.lower() == self.table.lower():
                 letters = "lower" if self.table.islower() else "upper"
-                return f"They differ in letters: set table_names={letters!r} in the settings"
+                return (
+                    f"They differ in letters: set table_names={letters!r} in the settings, or "
+                    "spell it so"
+                )
             if self.table.startswith(f"{table}__"):
                 return (
-                    f"If it is nested in {table!r}, set nested_tables='assets' in the settings; "
-                    "otherwise give it an asset of the dependency's key"
+                    f"If it is nested in {table!r}, set nested_tables='assets' in the settings, "
+                    "and name it there where dlt does not know it before the load"
                 )
         return (
             "Read a table that dlt loads, in dbt by the name of the source's table rather than by "
