@@ -356,7 +356,7 @@ def specs_by_resource(
 ) -> dict[str, dg.AssetSpec]:
     """Ask the translator for the spec of each selected resource, in their order."""
     # Asked once: it takes milliseconds, which add up over a thousand resources.
-    location = _dlt.location_of(pipeline) if pipeline else None
+    location = _dlt.location_of(pipeline, _dlt.schema_for(pipeline, source)) if pipeline else None
     return {
         name: translator.get_asset_spec(
             DltResourceTranslatorData(resource, pipeline, source=source, location=location)

@@ -31,7 +31,7 @@ def nested_specs(
     """
     if translator.settings.nested_tables != "assets":
         return {}
-    location = _dlt.location_of(pipeline) if pipeline else None
+    location = _dlt.location_of(pipeline, _dlt.schema_for(pipeline, source)) if pipeline else None
     found: dict[str, dict[str, dg.AssetSpec]] = {}
     for name, spec in specs.items():
         resource = source.resources[name]

@@ -179,7 +179,10 @@ class DltResourceTranslatorData:
         """Database and dataset of the resource's table, as far as they are known."""
         if self._location is not None:
             return self._location
-        return _dlt.location_of(self.pipeline) if self.pipeline else Location()
+        if self.pipeline is None:
+            return Location()
+        schema = _dlt.schema_for(self.pipeline, self.source) if self.source else None
+        return _dlt.location_of(self.pipeline, schema)
 
     @property
     def table(self) -> str | None:
