@@ -21,7 +21,7 @@ PINNED := --constraint constraints.txt --build-constraint constraints.txt
 help: ## List the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
-demo: $(READY) ## Load New York's flights of 2013 into DuckDB through Dagster
+demo: $(READY) ## Load New York's flights of 2013 into DuckDB through Dagster, and build dbt's marts
 	@$(BIN)/python examples/flights/demo.py
 
 ui: $(READY) ## Serve the flights example in Dagster's UI, until interrupted

@@ -1,5 +1,6 @@
 """Asset checks that are derived from hints, contracts and loads."""
 
+import re
 import shutil
 from datetime import datetime, timedelta, timezone
 
@@ -506,7 +507,7 @@ def test_a_cursor_that_has_not_moved_for_long_is_told(pipeline):
     due = freshness(timedelta(hours=36), selection=dg.AssetSelection.all_asset_checks())
 
     assert not late.passed
-    assert late.description.endswith("30.0 hours ago.")
+    assert re.search(r"30\.\d hours ago\.$", late.description)
     assert due.passed
 
 

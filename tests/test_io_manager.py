@@ -131,6 +131,10 @@ def days():
     return orders
 
 
+#: What readers remember their runs in; closed when all tests are done.
+INSTANCES: list[dg.DagsterInstance] = []
+
+
 @dataclass(frozen=True)
 class Reader:
     """Assets of one pipeline, and what somebody downstream gets."""
@@ -229,15 +233,19 @@ def reader_of(source: Any, pipeline: Any, **options: Any) -> Reader:
     def loads(context: dg.AssetExecutionContext, dlt_resource: DagsterDltResource):
         yield from dlt_resource.run(context=context)
 
-    return Reader(loads, dg.DagsterInstance.ephemeral(), provided)
+    instance = dg.DagsterInstance.ephemeral()
+    INSTANCES.append(instance)
+    return Reader(loads, instance, provided)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="module", autouse=True)
 def _quiet(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RUNTIME__DLTHUB_TELEMETRY", "false")
         patch.setenv("DLT_DATA_DIR", str(tmp_path_factory.mktemp("dlt")))
         yield
+    while INSTANCES:
+        INSTANCES.pop().dispose()
 
 
 @pytest.fixture(params=["duckdb", "sqlite", "postgres", "files"], scope="module")

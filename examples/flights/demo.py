@@ -1,4 +1,4 @@
-"""Load New York's flights of 2013 through Dagster and count what arrived.
+"""Load New York's flights of 2013 through Dagster, count what arrived, and build marts of it.
 
 However often it runs, there are as many rows: the small tables are merged on their keys, and months
 that are loaded again replace what they had loaded. The runs are kept in the project's Dagster home,
@@ -23,6 +23,7 @@ import dlt
 from dlt.common.runtime.collector_base import Collector
 from flights.definitions import defs
 from flights.defs.assets import months, operations_assets, pipeline, reference_data_assets
+from flights.defs.marts import marts_assets
 from flights.pipeline import database, home
 
 SETTINGS = Path(__file__).resolve().parent / "data" / "dagster" / "dagster.yaml"
@@ -46,8 +47,8 @@ def main() -> int:
     first, last = months.get_first_partition_key(), months.get_last_partition_key()
     with dagster_instance() as instance:
         loaded = [
-            *materialize(reference_data_assets, instance, title="The reference tables"),
-            *materialize(
+            *load(reference_data_assets, instance, title="The reference tables"),
+            *load(
                 operations_assets,
                 instance,
                 title=f"The months {first} to {last} in a single run",
@@ -58,6 +59,7 @@ def main() -> int:
                 },
             ),
         ]
+        build_marts(instance)
     return report(loaded, count_rows(pipeline))
 
 
@@ -72,27 +74,18 @@ def dagster_instance() -> dg.DagsterInstance:
     return dg.DagsterInstance.get()
 
 
-def materialize(
+def load(
     assets: dg.AssetsDefinition,
     instance: dg.DagsterInstance,
     *,
     title: str,
     tags: Mapping[str, str] | None = None,
 ) -> Sequence[Loaded]:
-    """Materialize `assets` in a run of its own, and say what happens while it does."""
+    """Load `assets` in a run of its own, and say what happens while it does."""
     say(f"\n{title}")
     progress = Progress()
     pipeline.collector = progress
-    result = (
-        defs()
-        .resolve_implicit_global_asset_job_def()
-        .execute_in_process(
-            instance=instance,
-            asset_selection=list(assets.keys),
-            tags=tags,
-            run_config={"loggers": {"console": {"config": {"log_level": "ERROR"}}}},
-        )
-    )
+    result = materialize(assets, instance, tags)
     loaded = []
     for spec in assets.specs:
         newest = instance.fetch_materializations(spec.key, limit=1).records[0]
@@ -104,6 +97,21 @@ def materialize(
         if not check.passed:
             say(f"  {check.asset_key.to_user_string()}: {check.description}")
     return loaded
+
+
+def materialize(
+    assets: dg.AssetsDefinition,
+    instance: dg.DagsterInstance,
+    tags: Mapping[str, str] | None = None,
+) -> dg.ExecuteInProcessResult:
+    """Materialize `assets` in a run of its own."""
+    job = defs().resolve_implicit_global_asset_job_def()
+    return job.execute_in_process(
+        instance=instance,
+        asset_selection=list(assets.keys),
+        tags=tags,
+        run_config={"loggers": {"console": {"config": {"log_level": "ERROR"}}}},
+    )
 
 
 class Progress(Collector):
@@ -141,6 +149,33 @@ def count_rows(pipeline: dlt.Pipeline) -> Mapping[str, int]:
             with client.execute_query(f"SELECT count(*) FROM {name}") as cursor:  # noqa: S608
                 [(rows[table],)] = cursor.fetchall()
     return rows
+
+
+#: What is printed of the marts.
+FINDINGS = {
+    "The busiest routes": "SELECT route, flights, arrival_delay FROM analytics.busiest_routes "
+    "ORDER BY flights DESC LIMIT 3",
+    "Departures by the weather": "SELECT weather, flights, departure_delay, percent_cancelled "
+    "FROM analytics.weather_effect ORDER BY departure_delay DESC",
+}
+
+
+def build_marts(instance: dg.DagsterInstance) -> None:
+    """Run dbt's models and tests through Dagster, and print some of what they say."""
+    if os.environ.get("FLIGHTS_DESTINATION"):
+        say("\nThe dbt project reads DuckDB, so it is left out.")
+        return
+    say("\nThe marts, by dbt")
+    materialize(marts_assets, instance)
+    for title, query in FINDINGS.items():
+        with pipeline.sql_client() as client, client.execute_query(query) as cursor:
+            names, rows = [column[0] for column in cursor.description], cursor.fetchall()
+        lines = [names, *([str(value) for value in row] for row in rows)]
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        say(f"\n{title}")
+        for line in lines:
+            cells = [text.ljust(width) for text, width in zip(line, widths, strict=True)]
+            say(f"  {'  '.join(cells)}".rstrip())
 
 
 def report(loaded: Sequence[Loaded], rows: Mapping[str, int]) -> int:

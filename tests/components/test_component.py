@@ -130,7 +130,7 @@ def test_every_attribute_is_described_and_has_an_example():
     schemas = [DltLoadCollectionComponent.model(), DltLoadSpecModel.model()]
     fields = [field for schema in schemas for field in schema.model_fields.values()]
 
-    assert len(fields) == 17
+    assert len(fields) == 18
     assert all(field.description and field.examples for field in fields)
 
 

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from threading import Event, Thread
 
@@ -32,7 +33,7 @@ def read_or_fail(name, key=None):
 sources.read_csv = read_or_fail
 with demo.dagster_instance() as instance:
     try:
-        demo.materialize(demo.reference_data_assets, instance, title="A bad day")
+        demo.load(demo.reference_data_assets, instance, title="A bad day")
     except Exception as error:
         print(error)
 """
@@ -65,6 +66,10 @@ def test_the_demo_ends_with_the_rows_of_the_data_set_however_often_it_runs(demos
         assert demo.returncode == 0, demo.stderr
         assert {name: int(rows.replace(",", "")) for name, rows in counts} == ROWS
         assert "make ui" in table
+        # The marts, by dbt.
+        assert "PASS=11 WARN=0 ERROR=0" in demo.stdout
+        assert re.search(r"JFK-LAX +11262 +-0\.5", demo.stdout)
+        assert re.search(r"rain or snow +23002 +30\.9", demo.stdout)
         # What is wrong with the data set is told, and holds nothing back.
         told = re.findall(r"^  dlt_operations_flights: (.+)$", demo.stdout, re.MULTILINE)
         assert told == [
@@ -132,6 +137,11 @@ def ui(demos, failed_run):
         yield f"http://127.0.0.1:{port}"
     finally:
         os.killpg(server.pid, signal.SIGTERM)
+        with suppress(subprocess.TimeoutExpired):
+            server.wait(30)
+        # What has not stopped has nothing left to lose.
+        with suppress(ProcessLookupError):
+            os.killpg(server.pid, signal.SIGKILL)
         server.wait(30)
         listener.join(30)
         server.stdout.close()
@@ -208,6 +218,27 @@ def test_the_graph_has_an_asset_for_each_resource(browser):
         "operations",
         "reference_data",
     )
+
+
+def test_the_models_of_dbt_hang_from_the_tables_that_dlt_loads(browser):
+    opened(
+        browser,
+        "/assets/stg_flights?view=lineage&lineageScope=neighbors",
+        "dlt_operations_flights",
+        "busiest_routes",
+    )
+
+
+def test_the_checks_of_an_asset_say_what_is_wrong_with_its_rows(browser):
+    page = opened(
+        browser,
+        "/assets/dlt_operations_flights?view=checks",
+        "dlt_references_planes_by_tailnum",
+    )
+
+    page.get_by_text("dlt_references_planes_by_tailnum", exact=True).first.click()
+
+    page.get_by_text("50,094 rows of 336,776").first.wait_for()
 
 
 def test_the_page_of_a_failed_run_says_which_resource_failed_and_why(browser, failed_run):

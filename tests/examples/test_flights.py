@@ -8,6 +8,8 @@ from zoneinfo import ZoneInfo
 import dagster as dg
 import pytest
 
+from dagster_dlt import check_table_links
+
 PROJECT = Path(__file__).parents[2] / "examples" / "flights"
 NEW_YORK = ZoneInfo("America/New_York")
 ROWS = {"airlines": 16, "airports": 1_458, "planes": 3_322, "flights": 336_776, "weather": 26_115}
@@ -74,7 +76,24 @@ def test_the_definitions_load(defs):
         "dlt_reference_data_planes",
         "dlt_operations_flights",
         "dlt_operations_weather",
+        "stg_flights",
+        "delays_by_carrier_and_month",
+        "busiest_routes",
+        "weather_effect",
     }
+
+
+def test_every_model_depends_on_the_dlt_assets_whose_tables_it_reads(defs):
+    graph = defs.resolve_asset_graph()
+
+    def parents(name):
+        return {key.to_user_string() for key in graph.get(dg.AssetKey(name)).parent_keys}
+
+    assert parents("stg_flights") == {"dlt_operations_flights"}
+    assert parents("delays_by_carrier_and_month") == {"stg_flights", "dlt_reference_data_airlines"}
+    assert parents("busiest_routes") == {"stg_flights", "dlt_reference_data_airports"}
+    assert parents("weather_effect") == {"stg_flights", "dlt_operations_weather"}
+    check_table_links(defs)
 
 
 def test_every_asset_has_the_docstring_of_its_resource_as_description(defs):

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from copy import copy
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,11 +20,13 @@ from dlt.common.destination import (
     TDestinationReferenceArg,
 )
 from dlt.common.destination.client import (
+    DestinationClientConfiguration,
     DestinationClientDwhConfiguration,
     JobClientBase,
     WithStateSync,
 )
 from dlt.common.destination.exceptions import InvalidDestinationReference
+from dlt.common.normalizers.naming import NamingConvention
 from dlt.common.pipeline import PipelineContext
 from dlt.common.schema import Schema
 from dlt.common.storages import LoadStorage, NormalizeStorage
@@ -107,7 +110,7 @@ def dataset_apart(pipeline: Pipeline) -> str | None:
 
 def shares_staging(pipeline: Pipeline) -> bool:
     """Tell whether the configuration gives all datasets one staging dataset."""
-    config = client_of(pipeline, any_schema(pipeline)).config
+    config = described(pipeline).config
     layout = getattr(config, "staging_dataset_name_layout", "%s")
     return "%s" not in layout
 
@@ -118,7 +121,37 @@ def destination_with(destination: AnyDestination, **params: object) -> AnyDestin
     # What watches the connections of the other one is bound to that.
     vars(other).pop("client", None)
     other.config_params = {**destination.config_params, **params}
+    if vars(other).pop("capabilities", None):
+        _remember_capabilities(other)
     return other
+
+
+def remembering(destination: AnyDestination) -> AnyDestination:
+    """Return a destination that works out once what it is capable of, for one load.
+
+    dlt asks for it a dozen times in a load, and resolves the configuration each time: that is a
+    fifth of the time that a small load takes.
+    """
+    other = copy(destination)
+    _remember_capabilities(other)
+    return other
+
+
+def _remember_capabilities(destination: AnyDestination) -> None:
+    usual, known = type(destination).capabilities, dict[object, DestinationCapabilitiesContext]()
+
+    def capabilities(
+        config: DestinationClientConfiguration | None = None,
+        naming: NamingConvention | None = None,
+    ) -> DestinationCapabilitiesContext:
+        if config is not None:
+            return usual(destination, config, naming)
+        key = (type(naming), naming.max_length) if naming else None
+        if key not in known:
+            known[key] = usual(destination, None, naming)
+        return known[key].copy()
+
+    destination.capabilities = capabilities  # type: ignore[method-assign]  # of this object alone
 
 
 def location_of(pipeline: Pipeline, schema: Schema | None = None) -> Location:
@@ -282,7 +315,7 @@ def active(pipeline: Pipeline) -> Iterator[None]:
 
 def home_of(pipeline: Pipeline) -> Home:
     """Return where data and state of `pipeline` live; builds a client, but opens no connection."""
-    client = client_of(pipeline, any_schema(pipeline))
+    client = described(pipeline)
     config = client.config
     try:
         location = config.data_location()
@@ -301,7 +334,7 @@ def home_of(pipeline: Pipeline) -> Home:
 
 def file_of(pipeline: Pipeline) -> Path | None:
     """Return the file that is the destination of `pipeline`, if it is one: DuckDB, SQLite."""
-    client = client_of(pipeline, any_schema(pipeline))
+    client = described(pipeline)
     if not isinstance(client, SqlJobClientBase):
         return None
     if client.capabilities.sqlglot_dialect not in {"duckdb", "sqlite"}:
@@ -327,6 +360,38 @@ def has_packages(pipelines_dir: Path, name: str) -> bool:
         working_dir / "load" / LoadStorage.NORMALIZED_FOLDER,
     )
     return any(folder.is_dir() and any(folder.iterdir()) for folder in folders)
+
+
+#: What is known of destinations in a block, by pipeline, destination and dataset.
+_DESCRIBED: ContextVar[dict[tuple[int, int, str | None], tuple[object, JobClientBase]] | None] = (
+    ContextVar("described", default=None)
+)
+
+
+@contextmanager
+def described_once() -> Iterator[None]:
+    """Describe each destination once in a block, in which its configuration stays as it is."""
+    token = _DESCRIBED.set({})
+    try:
+        yield
+    finally:
+        _DESCRIBED.reset(token)
+
+
+def described(pipeline: Pipeline) -> JobClientBase:
+    """Return a client that says what the destination of `pipeline` is; it is never connected.
+
+    To make one takes milliseconds: dlt resolves the configuration for it.
+    """
+    known = _DESCRIBED.get()
+    if known is None:
+        return client_of(pipeline, any_schema(pipeline))
+    destination = pipeline._destination
+    key = (id(pipeline), id(destination), pipeline.dataset_name)
+    if key not in known:
+        # With what the ids are of, so that nothing else gets them meanwhile.
+        known[key] = ((pipeline, destination), client_of(pipeline, any_schema(pipeline)))
+    return known[key][1]
 
 
 def client_of(pipeline: Pipeline, schema: Schema) -> JobClientBase:

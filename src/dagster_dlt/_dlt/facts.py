@@ -196,11 +196,13 @@ class _Report:
     def _changes(self, names: Sequence[str]) -> SchemaChanges:
         """Return what the load has added, as dlt notes it where it migrates tables."""
         tables, columns, variants = [], [], []
+        row_id = row_columns(self._schema)[0]
         updates = [(table, each) for table in names for each in self._updates.get(table, ())]
         for name, added in updates:
             known = self._schema.tables[name]["columns"]
             new = [column for column in added["columns"] if column in known]
-            if len(new) == len(self._schema.get_table_columns(name)):
+            # Of a new table that is files dlt leaves out what its hints had declared.
+            if row_id in new or len(new) == len(self._schema.get_table_columns(name)):
                 tables.append(name)
                 continue
             columns += [f"{name}.{column}" for column in new]

@@ -13,8 +13,8 @@ from dlt.destinations.job_client_impl import SqlJobClientBase
 from dlt.pipeline.pipeline import Pipeline
 
 from dagster_dlt._dlt.destinations import (
-    any_schema,
     client_of,
+    described,
     destination_with,
     see_clients,
 )
@@ -22,7 +22,7 @@ from dagster_dlt._dlt.destinations import (
 
 def takes_sql_that_deletes(pipeline: Pipeline) -> bool:
     """Tell whether the destination takes SQL by which rows can be deleted."""
-    client = client_of(pipeline, any_schema(pipeline))
+    client = described(pipeline)
     return isinstance(client, SqlJobClientBase) and deletes_rows(client)
 
 
@@ -90,7 +90,7 @@ def transaction(client: SqlJobClientBase) -> Iterator[None]:
 
 def with_private_staging(pipeline: Pipeline, suffix: str) -> AnyDestination:
     """Return the destination of `pipeline` with a staging dataset of another name."""
-    config = client_of(pipeline, any_schema(pipeline)).config
+    config = described(pipeline).config
     layout = getattr(config, "staging_dataset_name_layout", "%s_staging")
     return destination_with(pipeline.destination, staging_dataset_name_layout=f"{layout}_{suffix}")
 
@@ -130,7 +130,7 @@ def before_merges(pipeline: Pipeline, which: str, ask: Callable[[], None]) -> It
 
 def staging_dataset(pipeline: Pipeline) -> str:
     """Return the name of the dataset with the staging tables of a SQL destination."""
-    client = client_of(pipeline, any_schema(pipeline))
+    client = described(pipeline)
     if not isinstance(client, SqlJobClientBase):
         raise TypeError(type(client).__name__)
     return str(client.sql_client.staging_dataset_name)

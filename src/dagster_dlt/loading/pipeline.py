@@ -58,7 +58,7 @@ def fresh(given: Pipeline, room: Path) -> Pipeline:
         "pipeline_name": given.pipeline_name,
         "pipelines_dir": str(room),
         "pipeline_salt": given.pipeline_salt,
-        "destination": given.destination,
+        "destination": given.destination and _dlt.remembering(given.destination),
         "staging": given.staging,
         "import_schema_path": import_path,
         "export_schema_path": export_path,

@@ -64,6 +64,11 @@ def run(plan: Plan, report: Callable[[Report], None], log: logging.Logger) -> No
         PipelineStepFailed: the destination could not be asked for the pipeline's state.
         ParkingError: the place where packages are parked cannot be used.
     """
+    with _dlt.described_once():
+        _run(plan, report, log)
+
+
+def _run(plan: Plan, report: Callable[[Report], None], log: logging.Logger) -> None:
     given = plan.given
     turn = turn_of(
         given, lambda file, holder: log.info("Waiting for %s, which %s has open.", file, holder)

@@ -74,6 +74,8 @@ def tidy(pipeline: Pipeline, schema: Schema, ledger: Ledger) -> None:
     of a long load that was committed last; and on a disk, a load that reads the folder meanwhile
     takes it for empty.
     """
+    if not _dlt.has_files(_dlt.described(pipeline)):
+        return  # elsewhere dlt removes nothing, and nothing has to be removed
     stored, name = _dlt.stored_at(_dlt.client_of(pipeline, schema)), pipeline.pipeline_name
     old = stored.old_states(name) if stored else []
     if stored is None or not old or len(ledger.leases()) > 1:
