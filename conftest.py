@@ -47,8 +47,8 @@ docstrings = Sybil(
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """Return how many workers `-n auto` starts: half their time tests wait for processes."""
-    return (os.cpu_count() or 1) + 2
+    """Return how many workers `-n auto` starts: a third of their time tests wait."""
+    return (os.cpu_count() or 1) + 1
 
 
 pytest_collect_file = (pages + docstrings).pytest()

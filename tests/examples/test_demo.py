@@ -233,12 +233,12 @@ def test_the_checks_of_an_asset_say_what_is_wrong_with_its_rows(browser):
     page = opened(
         browser,
         "/assets/dlt_operations_flights?view=checks",
-        "dlt_references_planes_by_tailnum",
+        "dlt_references_airports_by_dest",
     )
 
-    page.get_by_text("dlt_references_planes_by_tailnum", exact=True).first.click()
+    page.get_by_text("dlt_references_airports_by_dest", exact=True).first.click()
 
-    page.get_by_text("50,094 rows of 336,776").first.wait_for()
+    page.get_by_text("7,602 rows of 336,776").first.wait_for()
 
 
 def test_the_page_of_a_failed_run_says_which_resource_failed_and_why(browser, failed_run):
