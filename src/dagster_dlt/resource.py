@@ -218,10 +218,10 @@ class DagsterDltResource(dg.ConfigurableResource[Any], DltRunConfig):
             chosen = self._chosen(context, config)
             # Without assets only asset checks are selected, and nothing is loaded.
             wanted = chosen.resources if binding.specs else None
-            narrowed = binding.narrowed(wanted) if wanted else binding
-            kept = set() if chosen.dry_run else narrowed.keys
+            part = binding.narrowed(wanted) if wanted else binding
+            kept = set() if chosen.dry_run else part.keys
             _refuse_gaps(_dagster.op_context(context), binding.keys - kept, chosen)
-            binding = narrowed
+            binding = part
             execution = self._execution(context, binding, chosen, options, environment)
             events = execution.events()
             execution.call.begins(events)

@@ -114,7 +114,7 @@ from dagster_dlt._dlt.states import (
     write_state_row,
 )
 from dagster_dlt._dlt.stopping import Stop, is_stopped, pause, raise_if_stopped, watch, when_left
-from dagster_dlt._dlt.stored import stored_at
+from dagster_dlt._dlt.stored import FilesStored, stored_at
 from dagster_dlt._dlt.tables import (
     before_merges,
     client_with_table,
@@ -132,6 +132,7 @@ __all__ = [
     "Counts",
     "DeltaTables",
     "Files",
+    "FilesStored",
     "SentFiles",
     "Stop",
     "Trees",

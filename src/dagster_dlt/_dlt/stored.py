@@ -38,14 +38,6 @@ class Stored(Protocol):
         """Make a schema the newest one of its name, if it is stored already."""
         ...
 
-    def old_states(self, pipeline: str) -> list[str]:
-        """Return the loads whose states are more than dlt keeps."""
-        ...
-
-    def remove_states(self, pipeline: str, load_ids: Iterable[str]) -> None:
-        """Remove the states of loads."""
-        ...
-
 
 def stored_at(client: JobClientBase) -> Stored | None:
     """Return what is stored at the destination of `client`, if loads store anything there."""
@@ -118,13 +110,6 @@ class SqlStored:
     def store_again(self, schema: Schema) -> None:
         """Make a schema the newest one of its name."""
         _store_again(self._client, schema)
-
-    def old_states(self, _pipeline: str) -> list[str]:
-        """Return nothing: dlt keeps all states in a table."""
-        return []
-
-    def remove_states(self, _pipeline: str, _load_ids: Iterable[str]) -> None:
-        """Remove nothing."""
 
 
 class FilesStored:

@@ -91,9 +91,9 @@ def _read_time(text: str, like: date) -> date:
 def cursors_in(state: Mapping[str, Any]) -> list[Cursor]:
     """Return the cursors that a pipeline's state holds."""
     return [
-        Cursor(source, resource, path, cursor.get("last_value"))
-        for source, resource, own in _resources(state)
-        for path, cursor in own.get("incremental", {}).items()
+        Cursor(source, resource, path, value)
+        for source in state.get("sources", {})
+        for (resource, path), value in _dlt.cursors_of(state, source).items()
     ]
 
 

@@ -75,10 +75,12 @@ def tidy(pipeline: Pipeline, schema: Schema, ledger: Ledger) -> None:
     takes it for empty.
     """
     if not _dlt.has_files(_dlt.described(pipeline)):
-        return  # elsewhere dlt removes nothing, and nothing has to be removed
+        return  # in a table dlt keeps all states
     stored, name = _dlt.stored_at(_dlt.client_of(pipeline, schema)), pipeline.pipeline_name
-    old = stored.old_states(name) if stored else []
-    if stored is None or not old or len(ledger.leases()) > 1:
+    if not isinstance(stored, _dlt.FilesStored):
+        return
+    old = stored.old_states(name)
+    if not old or len(ledger.leases()) > 1:
         return
     merged = unseen(ledger.entries(), stored.restored_load(name) or "0", [])
     stored.remove_states(name, {*old} - {entry.load_id for entry in merged})
